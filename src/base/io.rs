@@ -1,0 +1,193 @@
+//! Byte streams that are flushed by turn, and what wraps them.
+//!
+//! The `h2` library asks for a flush after each DATA frame; a TLS stream that obeys makes one system call per 16 KiB, with a
+//! wake-up of the peer each time. A [`TurnStream`] instead keeps what was written until the driver of the connection has
+//! finished its turn and calls [`TurnHandle::poll_turn`]: one vectored write for the whole turn. [`split`] gives the
+//! library its half, whose flush does nothing, and the driver the other.
+
+use std::{
+    io::{self, IoSlice},
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, ready},
+};
+
+use bytes::{Buf, Bytes};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::activity::Activity;
+
+/// A byte stream that collects what is written during a turn.
+///
+/// `poll_write` takes bytes into a bounded queue and may write some of it through; it is `Pending` while the bound is
+/// reached and the peer takes nothing. `poll_flush` and `poll_shutdown` write everything.
+pub trait TurnStream: AsyncRead + AsyncWrite + Send + Unpin {
+    /// Writes out what was queued. `Ready(Ok)` when nothing is left in the queue; `Pending` while the peer takes no more.
+    ///
+    /// # Errors
+    /// Those of the connection below; the stream is of no use afterwards.
+    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+}
+
+/// Makes any stream without a queue of its own a [`TurnStream`]: what is written goes through at once.
+#[derive(Debug)]
+pub struct Direct<S>(pub S);
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> TurnStream for Direct<S> {
+    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Direct<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buf)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Direct<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.0.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
+type Shared = Arc<Mutex<Box<dyn TurnStream>>>;
+
+/// The HTTP/2 library's half of a stream: counts what passes, and leaves flushing to the driver.
+pub struct SessionIo {
+    stream: Shared,
+    /// Bytes that were read before the stream became HTTP/2, for example together with a 101.
+    early: Bytes,
+    activity: Arc<Activity>,
+}
+
+/// The driver's half of a stream.
+pub struct TurnHandle {
+    stream: Shared,
+}
+
+/// Gives the HTTP/2 library and the driver of its connection their halves of `stream`. `early` are bytes of the peer that
+/// were read already and come first. Both halves belong to one task; the lock between them is never contended.
+pub fn split(stream: Box<dyn TurnStream>, early: Bytes, activity: Arc<Activity>) -> (SessionIo, TurnHandle) {
+    let stream = Arc::new(Mutex::new(stream));
+    (SessionIo { stream: Arc::clone(&stream), early, activity }, TurnHandle { stream })
+}
+
+fn lock(stream: &Shared) -> MutexGuard<'_, Box<dyn TurnStream>> {
+    // A panic while the lock was held ended the session's task, and both halves with it.
+    stream.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl TurnHandle {
+    /// Writes out what this turn has queued; see [`TurnStream::poll_turn`].
+    ///
+    /// # Errors
+    /// Those of the connection below.
+    pub fn poll_turn(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        lock(&self.stream).poll_turn(cx)
+    }
+
+    /// Writes out everything and closes the stream in good order. Give it a deadline: a peer that takes nothing holds it up.
+    ///
+    /// # Errors
+    /// Those of the connection below.
+    pub fn poll_close(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut **lock(&self.stream)).poll_shutdown(cx)
+    }
+}
+
+impl AsyncRead for SessionIo {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if !self.early.is_empty() {
+            let taken = self.early.len().min(buf.remaining());
+            buf.put_slice(&self.early[..taken]);
+            self.early.advance(taken);
+            self.activity.received(taken);
+            return Poll::Ready(Ok(()));
+        }
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut **lock(&self.stream)).poll_read(cx, buf))?;
+        let received = buf.filled().len() - before;
+        if received > 0 {
+            self.activity.received(received);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for SessionIo {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let written = ready!(Pin::new(&mut **lock(&self.stream)).poll_write(cx, buf))?;
+        self.activity.sent(written);
+        Poll::Ready(Ok(written))
+    }
+
+    fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let written = ready!(Pin::new(&mut **lock(&self.stream)).poll_write_vectored(cx, bufs))?;
+        self.activity.sent(written);
+        Poll::Ready(Ok(written))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        lock(&self.stream).is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut **lock(&self.stream)).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn early_bytes_come_first_and_count_as_received() {
+        let (near, mut far) = tokio::io::duplex(64);
+        let activity = Arc::new(Activity::start());
+        let (mut io, _turn) = split(Box::new(Direct(near)), Bytes::from_static(b"PRI"), Arc::clone(&activity));
+        far.write_all(b" * HTTP").await.expect("room");
+        let mut read = [0; 10];
+        io.read_exact(&mut read).await.expect("ten bytes");
+        assert_eq!(&read, b"PRI * HTTP");
+        assert_eq!(activity.bytes_received(), 10);
+    }
+
+    #[tokio::test]
+    async fn what_is_written_counts_as_sent() {
+        let (near, mut far) = tokio::io::duplex(64);
+        let activity = Arc::new(Activity::start());
+        let (mut io, turn) = split(Box::new(Direct(near)), Bytes::new(), Arc::clone(&activity));
+        io.write_all(b"SETTINGS").await.expect("room");
+        std::future::poll_fn(|cx| turn.poll_turn(cx)).await.expect("open");
+        let mut read = [0; 8];
+        far.read_exact(&mut read).await.expect("eight bytes");
+        assert_eq!(activity.bytes_sent(), 8);
+    }
+}

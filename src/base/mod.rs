@@ -1,0 +1,14 @@
+//! L0: building blocks that know nothing of cameras or uplinks: byte streams, HTTP bodies and handlers, HTTP/2 pumps,
+//! backoff, drain, shards, tasks, secrets, watched files.
+//!
+//! Everything above may use this room; it uses external crates only.
+
+pub mod activity;
+pub mod backoff;
+pub mod drain;
+pub mod http;
+pub mod http2;
+pub mod io;
+pub mod secret;
+pub mod shard;
+pub mod tasks;

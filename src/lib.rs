@@ -1,0 +1,7 @@
+//! onvif-uplink (crate documentation is completed at integration)
+
+pub mod authz;
+pub mod base;
+pub mod model;
+pub mod transport;
+pub mod tls;

@@ -1,0 +1,3 @@
+//! Process entry; written by the operations part.
+
+fn main() {}

@@ -1,0 +1,130 @@
+//! The device: the neighbour that is made reachable (the specification's local service).
+
+use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf};
+
+use super::user_level::UserLevel;
+
+/// A neighbour of the configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Device {
+    /// Unique name; label in logs, metrics and status.
+    pub name: String,
+    /// Its web service.
+    pub http: LoopbackUrl,
+    /// Its RTSP service, for bridging.
+    pub rtsp: Option<LoopbackUrl>,
+    /// The accounts by which we use it, per user level.
+    pub credentials: BTreeMap<UserLevel, DeviceAccount>,
+}
+
+/// An account at the device.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct DeviceAccount {
+    /// User name at the device.
+    pub username: String,
+    /// File that holds the password.
+    pub password_file: PathBuf,
+}
+
+/// How the neighbour is spoken to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum DeviceScheme {
+    /// HTTP/1.1.
+    Http,
+    /// HTTP/2 with prior knowledge.
+    H2c,
+    /// RTSP.
+    Rtsp,
+}
+
+impl DeviceScheme {
+    /// The scheme as it is written in the configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::H2c => "h2c",
+            Self::Rtsp => "rtsp",
+        }
+    }
+}
+
+/// A loopback address with a scheme: the only kind of address that forwarding ever dials.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct LoopbackUrl {
+    scheme: DeviceScheme,
+    address: SocketAddr,
+}
+
+impl LoopbackUrl {
+    /// Reads `scheme://127.0.0.1:port`. `localhost` is 127.0.0.1; there is no path: paths come from the requests.
+    ///
+    /// # Errors
+    /// A sentence with the mend: not a URL, another scheme, a host that is not loopback, a path.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let url = url::Url::parse(text).map_err(|error| format!("`{text}` is not a URL ({error}); write http://127.0.0.1:PORT"))?;
+        let (scheme, default_port) = match url.scheme() {
+            "http" => (DeviceScheme::Http, Some(80)),
+            "h2c" => (DeviceScheme::H2c, None),
+            "rtsp" => (DeviceScheme::Rtsp, Some(554)),
+            other => return Err(format!("the scheme `{other}` is not one of a neighbour; write http://, h2c:// or rtsp://")),
+        };
+        let port = url.port().or(default_port).ok_or_else(|| format!("`{text}` has no port"))?;
+        // `Url` leaves the host of schemes that it does not know as text.
+        let host = url.host_str().unwrap_or_default();
+        let ip = match host {
+            "localhost" => std::net::Ipv4Addr::LOCALHOST.into(),
+            _ => host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().map_err(|_| not_loopback(host))?,
+        };
+        if !ip.is_loopback() {
+            return Err(not_loopback(host));
+        }
+        if !matches!(url.path(), "" | "/") || url.query().is_some() || !url.username().is_empty() {
+            return Err(format!("`{text}` must be only scheme, host and port; the paths come from the requests"));
+        }
+        Ok(Self { scheme, address: SocketAddr::new(ip, port) })
+    }
+
+    /// How it is spoken to.
+    pub fn scheme(&self) -> DeviceScheme {
+        self.scheme
+    }
+
+    /// Where it listens; always a loopback address.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+fn not_loopback(host: &str) -> String {
+    format!("`{host}` is not a loopback address; the neighbour shares our network namespace: write 127.0.0.1 or [::1]")
+}
+
+impl fmt::Display for LoopbackUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://{}", self.scheme.as_str(), self.address)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loopback_addresses_are_read_with_their_default_ports() {
+        let read = |text| LoopbackUrl::parse(text).expect(text).to_string();
+        assert_eq!(read("http://127.0.0.1:8080"), "http://127.0.0.1:8080");
+        assert_eq!(read("http://localhost"), "http://127.0.0.1:80");
+        assert_eq!(read("rtsp://[::1]"), "rtsp://[::1]:554");
+        assert_eq!(read("h2c://127.0.0.2:50051"), "h2c://127.0.0.2:50051");
+    }
+
+    #[test]
+    fn nothing_but_loopback_is_ever_a_neighbour() {
+        for text in ["http://192.0.2.1", "http://camera.local", "http://0.0.0.0", "http://127.0.0.1.example.com", "http://[::]"] {
+            assert!(LoopbackUrl::parse(text).expect_err(text).contains("loopback"), "{text}");
+        }
+        for text in ["https://127.0.0.1", "http://127.0.0.1/path", "h2c://127.0.0.1", "http://user@127.0.0.1", "127.0.0.1:80"] {
+            assert!(LoopbackUrl::parse(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! L1: plain values of the domain: no I/O, no serde, no HTTP.
+//!
+//! What the specification calls Configuration (ONVIF Uplink §6.1) with everything that it refers to already resolved, the
+//! set of uplinks that should run, what became of each, and the one list of failure causes.
+
+pub mod address;
+pub mod authorization;
+pub mod desired;
+pub mod device;
+pub mod failure;
+pub mod status;
+pub mod uplink;
+pub mod user_level;

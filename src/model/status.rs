@@ -1,0 +1,213 @@
+//! What became of the desired set: the board on which runners write and from which status, metrics and Events read.
+//!
+//! Times are wall-clock, for people. A version counter wakes whoever watches; readers take snapshots.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::SystemTime,
+};
+
+use tokio::sync::watch;
+
+use super::{failure::Failure, uplink::UplinkKey};
+use crate::base::activity::Activity;
+
+/// The specification's Status (ONVIF Uplink §6.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Status {
+    /// No session and no attempt under way.
+    Offline,
+    /// An attempt is under way.
+    Connecting,
+    /// A session stands: the remote has sent its HTTP/2 preface.
+    Online,
+}
+
+impl Status {
+    /// The word of the specification's text.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Offline => "Offline",
+            Self::Connecting => "Connecting",
+            Self::Online => "Online",
+        }
+    }
+
+    /// The value of the metric `onvif_uplink_state`.
+    pub fn as_metric(self) -> i64 {
+        match self {
+            Self::Offline => 0,
+            Self::Connecting => 1,
+            Self::Online => 2,
+        }
+    }
+}
+
+/// What TLS came to; for status and troubleshooting.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TlsFacts {
+    /// For example `TLSv1.3`.
+    pub version: String,
+    /// For example `TLS13_AES_128_GCM_SHA256`.
+    pub cipher: String,
+    /// For example `X25519MLKEM768`.
+    pub group: String,
+}
+
+/// The session that an uplink has.
+#[derive(Clone, Debug)]
+pub struct SessionStatus {
+    /// Since when it stands.
+    pub since: SystemTime,
+    /// Its live counters.
+    pub activity: Arc<Activity>,
+    /// What TLS came to.
+    pub tls: TlsFacts,
+}
+
+/// The state of one uplink.
+#[derive(Clone, Debug)]
+pub struct UplinkStatus {
+    /// Offline, Connecting or Online.
+    pub status: Status,
+    /// Since when it has this status.
+    pub since: SystemTime,
+    /// Attempts since the last session that lasted; 0 before the first.
+    pub attempt: u32,
+    /// When the next attempt is due, if one is waited for.
+    pub next_attempt: Option<SystemTime>,
+    /// Why it is not, or was last not, online. Cleared when a session stands.
+    pub error: Option<Failure>,
+    /// End of the client certificate that was used last.
+    pub certificate_expiry: Option<SystemTime>,
+    /// The session, when Online.
+    pub session: Option<SessionStatus>,
+}
+
+impl UplinkStatus {
+    /// The state before the first attempt.
+    pub fn new() -> Self {
+        Self {
+            status: Status::Offline,
+            since: SystemTime::now(),
+            attempt: 0,
+            next_attempt: None,
+            error: None,
+            certificate_expiry: None,
+            session: None,
+        }
+    }
+
+    /// Sets the status and, when it is another one, the time.
+    pub fn set(&mut self, status: Status) {
+        if self.status != status {
+            self.status = status;
+            self.since = SystemTime::now();
+        }
+    }
+}
+
+impl Default for UplinkStatus {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// What became of the configuration document.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ConfigStatus {
+    /// Counts accepted documents; 0 while there was none.
+    pub generation: u64,
+    /// What is wrong with the newest document; it is not in force.
+    pub errors: Vec<String>,
+}
+
+/// The whole picture at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// The configuration.
+    pub config: ConfigStatus,
+    /// Every uplink of the desired set, and those that still drain.
+    pub uplinks: BTreeMap<UplinkKey, UplinkStatus>,
+}
+
+/// The board. Writers change single entries; readers clone a [`Snapshot`].
+#[derive(Debug)]
+pub struct StatusBoard {
+    state: Mutex<Snapshot>,
+    version: watch::Sender<u64>,
+}
+
+impl StatusBoard {
+    /// An empty board.
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self { state: Mutex::default(), version: watch::Sender::new(0) })
+    }
+
+    /// The whole picture now.
+    pub fn snapshot(&self) -> Snapshot {
+        self.lock().clone()
+    }
+
+    /// Changes the entry of one uplink; makes it if there is none.
+    pub fn update(&self, key: &UplinkKey, change: impl FnOnce(&mut UplinkStatus)) {
+        change(self.lock().uplinks.entry(key.clone()).or_default());
+        self.changed();
+    }
+
+    /// Forgets an uplink.
+    pub fn remove(&self, key: &UplinkKey) {
+        self.lock().uplinks.remove(key);
+        self.changed();
+    }
+
+    /// Changes what is known of the configuration.
+    pub fn update_config(&self, change: impl FnOnce(&mut ConfigStatus)) {
+        change(&mut self.lock().config);
+        self.changed();
+    }
+
+    /// Wakes at every change. Changes may be joined: read a snapshot after each wake.
+    pub fn watch(&self) -> watch::Receiver<u64> {
+        self.version.subscribe()
+    }
+
+    fn changed(&self) {
+        self.version.send_modify(|version| *version += 1);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Snapshot> {
+        // A writer that panicked left one entry half written at worst; the board is for reading, so it goes on.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{address::RemoteAddress, failure::Cause};
+
+    fn key() -> UplinkKey {
+        UplinkKey { device: "camera-1".into(), remote: RemoteAddress::parse("https://cloud/").expect("valid") }
+    }
+
+    #[tokio::test]
+    async fn a_change_wakes_the_watcher_and_shows_in_the_snapshot() {
+        let board = StatusBoard::new();
+        let mut watch = board.watch();
+        board.update(&key(), |uplink| uplink.error = Some(Failure::new(Cause::Silent, "silent")));
+        watch.changed().await.expect("board lives");
+        assert_eq!(board.snapshot().uplinks[&key()].error.as_ref().map(|error| error.cause), Some(Cause::Silent));
+    }
+
+    #[test]
+    fn since_moves_only_when_the_status_changes() {
+        let mut uplink = UplinkStatus::new();
+        uplink.since = SystemTime::UNIX_EPOCH;
+        uplink.set(Status::Offline);
+        assert_eq!(uplink.since, SystemTime::UNIX_EPOCH);
+        uplink.set(Status::Online);
+        assert!(uplink.since > SystemTime::UNIX_EPOCH);
+    }
+}

@@ -1,0 +1,47 @@
+//! An uplink: one configured relation between a device and a RemoteAddress (ONVIF Uplink §6.1).
+
+use std::fmt;
+
+use super::{
+    address::RemoteAddress,
+    authorization::{Authorization, Trust},
+    device::Device,
+    user_level::UserLevel,
+};
+
+/// The key of an uplink: the specification keys by RemoteAddress within one device, and one sidecar may serve several.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UplinkKey {
+    /// Name of the device.
+    pub device: String,
+    /// Where it dials.
+    pub remote: RemoteAddress,
+}
+
+impl fmt::Display for UplinkKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} -> {}", self.device, self.remote)
+    }
+}
+
+/// The Configuration of one uplink, everything it refers to resolved. Two equal values need no change at run time.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Uplink {
+    /// The neighbour that it makes reachable.
+    pub device: Device,
+    /// Where it dials.
+    pub remote: RemoteAddress,
+    /// Who we are to the remote.
+    pub authorization: Authorization,
+    /// Whom we accept as the remote.
+    pub trust: Trust,
+    /// What the remote may do; at least one entry.
+    pub user_level: Vec<UserLevel>,
+}
+
+impl Uplink {
+    /// The key by which it is told from others.
+    pub fn key(&self) -> UplinkKey {
+        UplinkKey { device: self.device.name.clone(), remote: self.remote.clone() }
+    }
+}

@@ -1,0 +1,9 @@
+//! L2: TLS by rustls: which primitives, the byte stream, our identity, whom we trust (RFC 8446, RFC 5246, RFC 6125).
+//!
+//! - [`provider`]: cipher suites and key exchange, by what this CPU does best.
+//! - [`stream`]: a TLS connection as a byte stream that is flushed by turn.
+//! - [`identity`]: certificate and key, loaded and checked as one pair.
+//! - [`trust`]: trust anchors, the name check, what a refusal means.
+
+pub mod provider;
+pub mod stream;

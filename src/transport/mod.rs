@@ -1,0 +1,40 @@
+//! L4: from an address and a grant to a byte stream on which the remote will speak HTTP/2 (ONVIF Uplink §5.1).
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+
+use crate::{
+    authz::Grant,
+    base::{http::BoxFuture, io::TurnStream},
+    model::{address::Scheme, failure::Failure, status::TlsFacts, uplink::Uplink},
+};
+
+
+
+
+
+/// One way to carry an uplink. Object-safe: app.rs registers one implementation per scheme.
+pub trait Transport: Send + Sync + 'static {
+    /// Which scheme of RemoteAddress this serves.
+    fn scheme(&self) -> Scheme;
+
+    /// Dials, authenticates and upgrades, each phase under its own deadline. Cancel safe: dropping the future closes the
+    /// connection.
+    ///
+    /// # Errors
+    /// A [`Failure`] that names the phase that failed and why.
+    fn connect<'a>(&'a self, uplink: &'a Uplink, grant: Grant) -> BoxFuture<'a, Result<Connected, Failure>>;
+}
+
+/// A connection after its upgrade: the next bytes are the remote's HTTP/2 preface.
+pub struct Connected {
+    /// The byte stream.
+    pub stream: Box<dyn TurnStream>,
+    /// Bytes of HTTP/2 that came together with the 101 (quirk Q4).
+    pub early: Bytes,
+    /// The remote's transport address.
+    pub peer: SocketAddr,
+    /// What TLS came to.
+    pub tls: TlsFacts,
+}
