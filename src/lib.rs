@@ -3,5 +3,6 @@
 pub mod authz;
 pub mod base;
 pub mod model;
+pub mod reverse;
 pub mod transport;
 pub mod tls;

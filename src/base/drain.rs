@@ -56,6 +56,14 @@ impl Drain {
         Draining { deadline: deadline.unwrap_or_else(Instant::now) }
     }
 
+    /// Resolves when the deadline is drawn nearer than `deadline`. Never resolves when the owner is gone. Cancel safe.
+    pub async fn nearer_than(&mut self, deadline: Instant) -> Draining {
+        match self.state.wait_for(|state| state.is_some_and(|now| now < deadline)).await {
+            Ok(state) => Draining { deadline: (*state).unwrap_or(deadline) },
+            Err(_) => std::future::pending().await,
+        }
+    }
+
     /// The drain if it has started already.
     pub fn now(&self) -> Option<Draining> {
         let deadline = *self.state.borrow();
