@@ -58,9 +58,11 @@ impl Drain {
 
     /// Resolves when the deadline is drawn nearer than `deadline`. Never resolves when the owner is gone. Cancel safe.
     pub async fn nearer_than(&mut self, deadline: Instant) -> Draining {
-        match self.state.wait_for(|state| state.is_some_and(|now| now < deadline)).await {
-            Ok(state) => Draining { deadline: (*state).unwrap_or(deadline) },
-            Err(_) => std::future::pending().await,
+        let nearer =
+            self.state.wait_for(|state| state.is_some_and(|now| now < deadline)).await.ok().and_then(|now| *now);
+        match nearer {
+            Some(deadline) => Draining { deadline },
+            None => std::future::pending().await,
         }
     }
 

@@ -31,7 +31,8 @@ impl ReverseError {
         if let Some(io) = error.get_io() {
             return Self::from_io(io::Error::new(io.kind(), io.to_string()));
         }
-        let reason = error.reason().map_or_else(|| error.to_string(), |reason| format!("{reason:?}: {}", reason.description()));
+        let reason =
+            error.reason().map_or_else(|| error.to_string(), |reason| format!("{reason:?}: {}", reason.description()));
         if error.is_remote() {
             Self::Closed(format!("the remote ended the session with GOAWAY ({reason})"))
         } else {

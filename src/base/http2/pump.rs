@@ -137,7 +137,7 @@ fn abandoned(reset: Result<Reason, h2::Error>) -> PumpError {
 fn reset_reason(error: &BodyError) -> Reason {
     match error {
         BodyError::Reset(reason) => *reason,
-        BodyError::Length(_) => Reason::PROTOCOL_ERROR,
-        BodyError::Transport(_) => Reason::INTERNAL_ERROR,
+        // Not the peer's fault: the other side of the forwarding broke.
+        BodyError::Length(_) | BodyError::Transport(_) => Reason::INTERNAL_ERROR,
     }
 }

@@ -1,0 +1,4 @@
+//! The integration tests: the rooms through their public interfaces, in one binary so that it links once.
+
+mod reverse;
+mod support;
