@@ -1,0 +1,387 @@
+#!/usr/bin/env python3
+"""`make bench`: what an uplink costs, as ratios against peers in the same interleaved run.
+
+The path measured is client -> gateway front -> uplink over TLS -> sidecar -> nginx on loopback. Beside it, in the same
+rounds: plain TLS by nginx (the bare path), and a stunnel pair. Machines are noisy: every figure is the median of
+interleaved rounds, and only ratios within one run mean anything. Needs nginx, stunnel, wrk, curl and openssl.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import pathlib
+import platform
+import re
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import time
+import urllib.request
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+WORK = ROOT / "target" / "bench"
+GIB = 1 << 30
+
+
+def free_port():
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return sock.getsockname()[1]
+
+
+def wait_for(check, what, seconds=20):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError):
+            if check():
+                return
+        time.sleep(0.02)
+    sys.exit(f"{what} did not come up within {seconds} s")
+
+
+def listens(port):
+    with socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True
+
+
+def fetch(url):
+    with urllib.request.urlopen(url, timeout=5) as response:
+        return response.read()
+
+
+def run(*command):
+    return subprocess.run([str(part) for part in command], check=True, capture_output=True, text=True).stdout
+
+
+def cpu_seconds(pid):
+    """User and system time of a process and the children that it waits for."""
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def resident_kib(pid):
+    status = pathlib.Path(f"/proc/{pid}/status").read_text()
+    return int(re.search(r"VmRSS:\s+(\d+)", status).group(1))
+
+
+class Pki:
+    """A throw-away CA, a server certificate for 127.0.0.1 and localhost, client certificates by name."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        if not (folder / "ca.crt").exists():
+            self.openssl("req", "-x509", *self.new_key("ca"), "-out", "ca.crt", "-days", "30", "-subj", "/CN=bench CA")
+        if not (folder / "server.crt").exists():
+            (folder / "san.cnf").write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\n")
+            self.issue("server", "-extfile", "san.cnf")
+
+    def openssl(self, *arguments):
+        subprocess.run(["openssl", *arguments], cwd=self.folder, check=True, capture_output=True)
+
+    @staticmethod
+    def new_key(name):
+        return ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", f"{name}.key")
+
+    def issue(self, name, *extra):
+        if not (self.folder / f"{name}.crt").exists():
+            self.openssl("req", *self.new_key(name), "-out", f"{name}.csr", "-subj", f"/CN={name}")
+            if not extra:
+                (self.folder / "client.cnf").write_text("extendedKeyUsage=clientAuth\n")
+                extra = ("-extfile", "client.cnf")
+            self.openssl("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial",
+                         "-days", "30", "-out", f"{name}.crt", *extra)
+        return self.folder / f"{name}.crt", self.folder / f"{name}.key"
+
+
+class Processes:
+    """Everything that was started, ended together."""
+
+    def __init__(self):
+        self.running = []
+
+    def start(self, name, *command, env=None):
+        log = open(WORK / f"{name}.log", "w")
+        process = subprocess.Popen([str(part) for part in command], stdout=log, stderr=log, env=env)
+        self.running.append(process)
+        return process.pid
+
+    def stop(self):
+        for process in reversed(self.running):
+            process.send_signal(signal.SIGTERM)
+        for process in self.running:
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+class Nginx:
+    """The device: files on loopback, an upload target; and the same over TLS, which is the bare path."""
+
+    def __init__(self, processes, pki):
+        self.http, self.tls = free_port(), free_port()
+        www = WORK / "www"
+        www.mkdir(exist_ok=True)
+        for name, size in (("1k", 1 << 10), ("16m", 16 << 20), ("1g", GIB)):
+            with open(www / name, "wb") as file:
+                file.truncate(size)
+        up = pathlib.Path("/dev/shm" if os.path.isdir("/dev/shm") else WORK) / "onvif-uplink-bench"
+        up.mkdir(exist_ok=True)
+        self.up = up
+        places = f"""
+            root {www}; access_log off;
+            location /up/ {{ alias {up}/; dav_methods PUT; client_max_body_size 0; client_body_temp_path {up}/tmp;
+                             client_body_buffer_size 128k; }}"""
+        config = WORK / "nginx.conf"
+        config.write_text(f"""
+            daemon off; worker_processes 1; pid {WORK}/nginx.pid; error_log {WORK}/nginx-error.log;
+            events {{ worker_connections 4096; }}
+            http {{
+                sendfile on; keepalive_requests 1000000000; keepalive_timeout 1h; ssl_protocols TLSv1.3;
+                server {{ listen 127.0.0.1:{self.http}; {places} }}
+                server {{ listen 127.0.0.1:{self.tls} ssl; ssl_certificate {pki.folder}/server.crt;
+                          ssl_certificate_key {pki.folder}/server.key; ssl_conf_command Ciphersuites TLS_AES_128_GCM_SHA256; {places} }}
+            }}""")
+        if os.geteuid() == 0:
+            config.write_text("user root;\n" + config.read_text())
+        self.pid = processes.start("nginx", shutil.which("nginx") or "/usr/sbin/nginx", "-e", WORK / "nginx-start.log",
+                                   "-c", config)
+        wait_for(lambda: listens(self.http) and listens(self.tls), "nginx")
+
+    def worker(self):
+        return int(run("pgrep", "-P", self.pid).split()[0])
+
+
+class Bare:
+    """Plain TLS by nginx."""
+
+    name = "nginx TLS"
+
+    def __init__(self, nginx):
+        self.base = f"https://127.0.0.1:{nginx.tls}"
+        self.pids = {"nginx": nginx.worker()}
+
+
+class Stunnel:
+    """A stunnel pair: plain in, TLS between, plain to nginx."""
+
+    name = "stunnel pair"
+
+    def __init__(self, processes, pki, nginx):
+        near, far = free_port(), free_port()
+        client, server = WORK / "stunnel-client.conf", WORK / "stunnel-server.conf"
+        client.write_text(f"foreground=yes\npid=\n[a]\nclient=yes\naccept=127.0.0.1:{near}\nconnect=127.0.0.1:{far}\n")
+        server.write_text(f"foreground=yes\npid=\ncert={pki.folder}/server.crt\nkey={pki.folder}/server.key\n"
+                          f"[a]\naccept=127.0.0.1:{far}\nconnect=127.0.0.1:{nginx.http}\n")
+        self.pids = {"near": processes.start("stunnel-client", "stunnel4", client),
+                     "far": processes.start("stunnel-server", "stunnel4", server)}
+        wait_for(lambda: listens(near) and listens(far), "stunnel")
+        self.base = f"http://127.0.0.1:{near}"
+
+
+class Uplink:
+    """Ours: gateway and sidecar as two processes of the release binary."""
+
+    name = "onvif-uplink"
+
+    def __init__(self, processes, pki, nginx, binary, label="", devices=1):
+        self.listen, self.front, self.admin, gateway_admin = (free_port() for _ in range(4))
+        names = [f"camera-{index + 1}" for index in range(devices)]
+        config = {"devices": [], "certificates": {}, "certPathValidationPolicies": {"ca": {"trustAnchorFiles": [str(pki.folder / "ca.crt")]}}}
+        for name in names:
+            cert, key = pki.issue(name)
+            config["certificates"][name] = {"certFile": str(cert), "keyFile": str(key)}
+            config["devices"].append({"name": name, "http": f"http://127.0.0.1:{nginx.http}", "uplinks": [{
+                "remoteAddress": f"https://127.0.0.1:{self.listen}/uplink", "certificateID": name,
+                "userLevel": "Administrator", "certPathValidationPolicyID": "ca"}]})
+        document = WORK / f"uplinks{label}.yaml"
+        document.write_text(json.dumps(config))  # JSON is YAML
+        env = dict(os.environ, GLIBC_TUNABLES="glibc.cpu.x86_rep_movsb_threshold=100000000")
+        gateway = processes.start(f"gateway{label}", binary, "gateway", "--listen", f"127.0.0.1:{self.listen}", "--cert",
+                                  pki.folder / "server.crt", "--key", pki.folder / "server.key", "--client-ca",
+                                  pki.folder / "ca.crt", "--front", f"127.0.0.1:{self.front}", "--admin",
+                                  f"127.0.0.1:{gateway_admin}", env=env)
+        sidecar = processes.start(f"sidecar{label}", binary, "run", "--config", document, "--admin",
+                                  f"127.0.0.1:{self.admin}", env=env)
+        self.pids = {"gateway": gateway, "sidecar": sidecar}
+        self.base = f"http://127.0.0.1:{self.front}/camera-1"
+        wait_for(lambda: self.online() == devices, f"{devices} uplink(s)", 120)
+
+    def online(self):
+        status = json.loads(fetch(f"http://127.0.0.1:{self.admin}/status"))
+        return sum(uplink["status"] == "Online" for uplink in status["uplinks"])
+
+
+def curl(url, *extra):
+    """One transfer; MiB/s."""
+    out = run("curl", "-sS", "-k", "--tlsv1.3", "-o", "/dev/null", "-w", "%{http_code} %{speed_download} %{speed_upload} %{time_total}",
+              *extra, url)
+    code, down, up, _ = out.split()
+    if code not in ("200", "201", "204"):
+        sys.exit(f"{url} answered {code}")
+    return max(float(down), float(up)) / (1 << 20)
+
+
+def wrk(url, connections, seconds):
+    out = run("wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", url)
+    if "Non-2xx" in out:
+        sys.exit(f"{url}: {out}")
+    scale = {"us": 1e-3, "ms": 1.0, "s": 1e3, "m": 6e4}
+    size = {"B": 1 / (1 << 20), "KB": 1 / 1024, "MB": 1.0, "GB": 1024.0}
+
+    def latency(percent):
+        value, unit = re.search(rf"{percent}%\s+([\d.]+)(us|ms|s|m)", out).groups()
+        return float(value) * scale[unit]
+
+    transfer, unit = re.search(r"Transfer/sec:\s+([\d.]+)(B|KB|MB|GB)", out).groups()
+    return {"p50": latency(50), "p99": latency(99), "rps": float(re.search(r"Requests/sec:\s+([\d.]+)", out).group(1)),
+            "mib": float(transfer) * size[unit]}
+
+
+def with_cpu(contender, work):
+    before = {name: cpu_seconds(pid) for name, pid in contender.pids.items()}
+    result = work()
+    return result, {name: cpu_seconds(pid) - before[name] for name, pid in contender.pids.items()}
+
+
+def beside_bulk(contender, streams, seconds):
+    """A 1 KiB request while `streams` downloads run on the same session."""
+    loop = "while :; do curl -sk --tlsv1.3 -o /dev/null {0}/1g {0}/1g || exit; done".format(contender.base)
+    bulk = [subprocess.Popen(["sh", "-c", loop], preexec_fn=os.setsid, stderr=subprocess.DEVNULL) for _ in range(streams)]
+    try:
+        time.sleep(1)
+        return wrk(f"{contender.base}/1k", 1, seconds)
+    finally:
+        for process in bulk:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def measure(contender, nginx, quick):
+    seconds = 2 if quick else 5
+    figures = {}
+    figures["download MiB/s"], cpu = with_cpu(contender, lambda: curl(f"{contender.base}/1g"))
+    for name, used in cpu.items():
+        figures[f"download CPU s/GiB {name}"] = used
+    source = WORK / "www" / "1g"
+    figures["upload MiB/s"], cpu = with_cpu(contender, lambda: curl(f"{contender.base}/up/1g", "-T", source))
+    for name, used in cpu.items():
+        figures[f"upload CPU s/GiB {name}"] = used
+    (nginx.up / "1g").unlink(missing_ok=True)
+    for streams in (16, 64):
+        figures[f"{streams} streams MiB/s"] = wrk(f"{contender.base}/16m", streams, seconds)["mib"]
+    alone = wrk(f"{contender.base}/1k", 1, seconds)
+    figures["1 KiB p50 ms"], figures["1 KiB p99 ms"] = alone["p50"], alone["p99"]
+    busy = beside_bulk(contender, 8, seconds)
+    figures["1 KiB beside 8 bulk p50 ms"], figures["1 KiB beside 8 bulk p99 ms"] = busy["p50"], busy["p99"]
+    figures["requests/s at 64"] = wrk(f"{contender.base}/1k", 64, seconds)["rps"]
+    return figures
+
+
+def memory(processes, pki, nginx, binary, counts):
+    """Resident memory of the sidecar with idle uplinks."""
+    rows = []
+    for count in counts:
+        own = Processes()
+        uplink = Uplink(own, pki, nginx, binary, f"-{count}", count)
+        time.sleep(2)
+        rows.append((count, resident_kib(uplink.pids["sidecar"]), resident_kib(uplink.pids["gateway"])))
+        own.stop()
+    return rows
+
+
+def report(rounds, memory_rows, loaded):
+    lines = [f"Machine: {platform.machine()}, {os.cpu_count()} cores, {cpu_model()}, Linux {platform.release()}; "
+             f"{len(next(iter(rounds.values())))} interleaved rounds, medians; ratio = to nginx TLS in the same round.", ""]
+    names = list(rounds)
+    figures = list(dict.fromkeys(key for name in names for key in rounds[name][0]))
+    lines += ["| figure | " + " | ".join(names) + " |", "|---|" + "---|" * len(names)]
+    for figure in figures:
+        cells = []
+        for name in names:
+            values = [entry[figure] for entry in rounds[name] if figure in entry]
+            cells.append(cell(figure, values, [entry.get(figure) for entry in rounds[names[0]]]))
+        lines.append(f"| {figure} | " + " | ".join(cells) + " |")
+    base = [entry["download CPU s/GiB nginx"] for entry in rounds["nginx TLS"]]
+    for part in ("sidecar", "gateway"):
+        ratios = [entry[f"download CPU s/GiB {part}"] / bare for entry, bare in zip(rounds["onvif-uplink"], base)]
+        lines.append(f"| download CPU of the {part} / of nginx TLS | | | {statistics.median(ratios):.2f} |")
+    added = [entry["1 KiB p50 ms"] for entry in rounds["onvif-uplink"]]
+    direct = [entry["1 KiB p50 ms"] for entry in rounds["direct"]] if "direct" in rounds else None
+    if direct:
+        lines.append(f"| added p50 of 1 KiB to plain HTTP, us | | | {1e3 * statistics.median(a - d for a, d in zip(added, direct)):.0f} |")
+    lines += ["", "| idle uplinks | sidecar KiB | gateway KiB |", "|---|---|---|"]
+    lines += [f"| {count} | {sidecar} | {gateway} |" for count, sidecar, gateway in memory_rows]
+    if len(memory_rows) > 1:
+        (n0, s0, _), (n1, s1, _) = memory_rows[0], memory_rows[-1]
+        lines.append(f"\nEach further idle uplink: {(s1 - s0) / (n1 - n0):.1f} KiB of the sidecar. "
+                     f"Resident after the load: sidecar {loaded['sidecar']} KiB, gateway {loaded['gateway']} KiB.")
+    return "\n".join(lines)
+
+
+def cell(figure, values, base):
+    if not values:
+        return ""
+    median = statistics.median(values)
+    text = f"{median:.0f}" if median >= 100 else f"{median:.3g}"
+    if None in base or len(base) != len(values) or "CPU" in figure:
+        return text
+    return f"{text} ({statistics.median(value / bare for value, bare in zip(values, base)):.2f})"
+
+
+def cpu_model():
+    for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.split(":", 1)[1].strip()
+    return platform.processor()
+
+
+class Direct:
+    """Plain HTTP to nginx: what added latency is added to."""
+
+    name = "direct"
+
+    def __init__(self, nginx):
+        self.base = f"http://127.0.0.1:{nginx.http}"
+        self.pids = {}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--binary", default=ROOT / "target" / "bench-build" / "onvif-uplink")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--quick", action="store_true", help="2 s a figure and up to 100 idle uplinks: a smoke test of the harness")
+    parser.add_argument("--only", help="measure only the contenders with this text in their name, besides nginx TLS")
+    parser.add_argument("--json", help="also write every round's figures here")
+    arguments = parser.parse_args()
+    missing = [tool for tool in ("nginx", "stunnel4", "wrk", "curl", "openssl") if not shutil.which(tool, path=os.environ["PATH"] + ":/usr/sbin")]
+    if missing:
+        sys.exit(f"missing: {', '.join(missing)}; `make install-test-tools` installs them on Debian and Ubuntu")
+    WORK.mkdir(parents=True, exist_ok=True)
+    pki, processes = Pki(WORK / "pki"), Processes()
+    try:
+        nginx = Nginx(processes, pki)
+        contenders = [Bare(nginx), Direct(nginx), Stunnel(processes, pki, nginx), Uplink(processes, pki, nginx, arguments.binary)]
+        if arguments.only:
+            contenders = [contenders[0]] + [one for one in contenders[1:] if arguments.only in one.name]
+        rounds = {contender.name: [] for contender in contenders}
+        for index in range(arguments.rounds):
+            for contender in contenders:
+                print(f"round {index + 1}: {contender.name}", file=sys.stderr, flush=True)
+                rounds[contender.name].append(measure(contender, nginx, arguments.quick))
+        loaded = {name: resident_kib(pid) for name, pid in contenders[-1].pids.items()} if contenders[-1].name == "onvif-uplink" else {"sidecar": 0, "gateway": 0}
+        memory_rows = memory(processes, pki, nginx, arguments.binary, (1, 100) if arguments.quick else (1, 100, 1000))
+        if arguments.json:
+            pathlib.Path(arguments.json).write_text(json.dumps(rounds, indent=1))
+        print(report(rounds, memory_rows, loaded))
+    finally:
+        processes.stop()
+
+
+if __name__ == "__main__":
+    main()
