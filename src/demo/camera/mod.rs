@@ -94,8 +94,8 @@ impl Camera {
                         tokio::time::sleep(ACCEPT_PAUSE).await;
                     }
                 },
-                // Only reaps: the clockwork runs until the drain, so this never completes before it.
-                () = tasks.finished() => {}
+                // Reaps what has ended; disabled when nothing is left, or it would be ready again and again.
+                () = tasks.finished(), if !tasks.is_empty() => {}
                 draining = drain.started() => break draining,
             }
         };
