@@ -2,6 +2,7 @@
 
 pub mod authz;
 pub mod base;
+pub mod demo;
 pub mod model;
 pub mod reverse;
 pub mod tls;
