@@ -23,7 +23,14 @@ const HOP_BY_HOP_TEXT: [&str; 3] = ["keep-alive", "http2-settings", "te"];
 const PROXY_PREFIX: &str = "proxy-";
 /// Fields that we set. CGI programs read `_` as `-`, so their twins with `_` are no way around us.
 const MANAGED: [&str; 9] = [
-    "connection", "content-length", "forwarded", "host", "te", "transfer-encoding", "x-forwarded-for", "x-forwarded-host",
+    "connection",
+    "content-length",
+    "forwarded",
+    "host",
+    "te",
+    "transfer-encoding",
+    "x-forwarded-for",
+    "x-forwarded-host",
     "x-forwarded-proto",
 ];
 

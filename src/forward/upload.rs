@@ -90,10 +90,7 @@ impl HttpBody for Upload {
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         if self.signals.stopped.load(Relaxed) {
             // The connection ends with the answer; until then no byte more is read.
             self.body = None;
@@ -174,8 +171,11 @@ mod tests {
         let start = tokio::time::Instant::now();
         let told = Arc::new(AtomicU32::new(0));
         let count = Arc::clone(&told);
-        let informational = Informational::new(move |_, _| drop(count.fetch_add(1, Relaxed)));
-        let upload = Upload::new(chunks(&["ab"]), None, Arc::default()).held(Duration::from_secs(1), Some(informational));
+        let informational = Informational::new(move |_, _| {
+            count.fetch_add(1, Relaxed);
+        });
+        let upload =
+            Upload::new(chunks(&["ab"]), None, Arc::default()).held(Duration::from_secs(1), Some(informational));
         assert_eq!(sent(upload).await.expect("sent"), "ab");
         assert_eq!((start.elapsed(), told.load(Relaxed)), (Duration::from_secs(1), 1));
     }
