@@ -190,3 +190,111 @@ async fn a_device_that_is_down_is_answered_for_with_retry_after() {
     let response = handler.handle(get("/")).await;
     assert_eq!((response.status().as_u16(), &response.headers()["retry-after"]), (503, &http::HeaderValue::from(2)));
 }
+
+#[tokio::test]
+async fn a_get_is_tried_once_more_when_the_kept_connection_turns_out_closed() {
+    let (listener, handler) = device().await;
+    let script = async {
+        let mut socket = accept(&listener).await;
+        head(&mut socket).await;
+        socket.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await.expect("written");
+        head(&mut socket).await;
+        drop(socket);
+        let mut socket = accept(&listener).await;
+        head(&mut socket).await;
+        socket.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await.expect("written");
+    };
+    let requests = async {
+        assert_eq!(handler.handle(get("/")).await.status(), 200);
+        text(handler.handle(get("/again")).await).await
+    };
+    assert_eq!(tokio::join!(script, requests).1, "ok");
+}
+
+#[tokio::test]
+async fn an_upload_that_the_device_reads_arrives_whole_within_a_fixed_bound() {
+    const CHUNK: usize = 65_536;
+    const CHUNKS: usize = 4096;
+    let (listener, handler) = device().await;
+    let taken = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let count = std::sync::Arc::clone(&taken);
+    // It never ends by itself: the request ends at the announced byte (quirk Q10).
+    let chunks = std::iter::repeat_with(move || {
+        count.fetch_add(CHUNK, std::sync::atomic::Ordering::Relaxed);
+        Ok::<_, BodyError>(Frame::data(Bytes::from_static(&[0; CHUNK])))
+    });
+    let body = Body::new(StreamBody::new(futures_util::stream::iter(chunks)));
+    let request = http::Request::post("/fw").header("content-length", CHUNK * CHUNKS).body(body).expect("valid");
+    let script = async {
+        let mut socket = accept(&listener).await;
+        head(&mut socket).await;
+        let (mut read, mut most, mut buffer) = (0, 0, vec![0; CHUNK]);
+        while read < CHUNK * CHUNKS {
+            most = most.max(taken.load(std::sync::atomic::Ordering::Relaxed) - read);
+            read += socket.read(&mut buffer).await.expect("sound");
+        }
+        socket.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.expect("written");
+        most
+    };
+    let (response, most) = tokio::join!(handler.handle(request), script);
+    assert_eq!(response.status(), 204);
+    assert_eq!(taken.load(std::sync::atomic::Ordering::Relaxed), CHUNK * CHUNKS);
+    assert!(most < 16 << 20, "in flight, mostly in the kernel: {most}");
+}
+
+#[tokio::test]
+async fn floods_of_heads_and_of_1xx_answers_are_bounded() {
+    for flood in ["HTTP/1.1 103 Early Hints\r\n\r\n", "HTTP/1.1 200 OK\r\nX: "] {
+        let (listener, handler) = device().await;
+        let script = async {
+            let mut socket = accept(&listener).await;
+            head(&mut socket).await;
+            socket.write_all(flood.as_bytes()).await.expect("written");
+            let more = if flood.contains("103") { flood.repeat(99) } else { "a".repeat(4096) };
+            while socket.write_all(more.as_bytes()).await.is_ok() {}
+        };
+        let (response, ()) = tokio::join!(handler.handle(get("/")), script);
+        assert_eq!(response.status(), 502, "{flood}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_breaks_midway_is_an_error_of_this_body() {
+    let (listener, handler) = device().await;
+    let script = async {
+        let mut socket = accept(&listener).await;
+        head(&mut socket).await;
+        socket.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc").await.expect("written");
+    };
+    let (response, ()) = tokio::join!(handler.handle(get("/")), script);
+    assert!(response.into_body().collect().await.is_err());
+}
+
+#[tokio::test]
+async fn a_device_that_does_not_answer_is_a_504() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
+    let url = LoopbackUrl::parse(&format!("http://{}", listener.local_addr().expect("bound"))).expect("loopback");
+    let limits = Limits { head: Duration::from_millis(20), ..Limits::default() };
+    let response = Loopback::with_limits(url, "camera-1", limits).handle(get("/")).await;
+    assert_eq!(response.status(), 504);
+}
+
+#[tokio::test]
+async fn a_body_of_unknown_length_goes_chunked_after_the_devices_100() {
+    let (listener, handler) = device().await;
+    let body =
+        Body::new(StreamBody::new(futures_util::stream::iter([Ok::<_, BodyError>(Frame::data(Bytes::from("abc")))])));
+    let request = http::Request::put("/").header("expect", "100-continue").body(body).expect("valid");
+    let script = async {
+        let mut socket = accept(&listener).await;
+        let head = head(&mut socket).await;
+        assert!(head.contains("Expect: 100-continue\r\n") && head.contains("Transfer-Encoding: chunked\r\n"), "{head}");
+        socket.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await.expect("written");
+        let mut body = [0; 13];
+        socket.read_exact(&mut body).await.expect("the body");
+        assert_eq!(&body, b"3\r\nabc\r\n0\r\n\r\n");
+        socket.write_all(b"HTTP/1.1 201 Created\nContent-Length: 0\n\n").await.expect("written");
+    };
+    let (response, ()) = tokio::join!(handler.handle(request), script);
+    assert_eq!(response.status(), 201);
+}
