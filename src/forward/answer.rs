@@ -23,7 +23,7 @@ pub enum Held {
     /// It is all here and its length stands in the header.
     Whole(Body),
     /// It goes on; nothing of it is lost.
-    GoesOn(Download),
+    GoesOn(Box<Download>),
 }
 
 /// Whether the type of the answer says that it is a stream.
@@ -54,7 +54,7 @@ pub async fn hold(mut download: Download, headers: &mut HeaderMap, limits: &Limi
             return Err(error);
         }
         download.put_back(frames);
-        return Ok(Held::GoesOn(download));
+        return Ok(Held::GoesOn(Box::new(download)));
     }
     headers.insert(CONTENT_LENGTH, HeaderValue::from(bytes));
     if frames.iter().any(Frame::is_trailers) {

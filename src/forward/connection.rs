@@ -112,11 +112,14 @@ impl AsyncWrite for DeviceIo {
     }
 }
 
+/// hyper's side of the socket; it works only while it is polled.
+type Driver = Pin<Box<Connection<TokioIo<DeviceIo>, Upload>>>;
+
 /// A connection to the device and the means to use it.
 pub struct Link {
     sender: SendRequest<Upload>,
     /// `None` once the connection has ended.
-    connection: Option<Pin<Box<Connection<TokioIo<DeviceIo>, Upload>>>>,
+    connection: Option<Driver>,
     line: Arc<Line>,
     received_before: u64,
     reused: bool,

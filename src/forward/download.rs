@@ -56,7 +56,7 @@ impl Download {
         self.held = held;
     }
 
-    /// Whether there was a refusal or a framing by which the connection cannot be used again.
+    /// Ends the exchange: the connection goes back unless its head or an early refusal forbids a next request.
     fn finish(&mut self, cx: &mut Context<'_>) {
         if let Some(link) = self.link.take() {
             if self.reusable && !self.signals.stopped.load(std::sync::atomic::Ordering::Relaxed) {

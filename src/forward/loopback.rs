@@ -206,7 +206,7 @@ impl Shared {
             let broken = |error| Fault::Malformed(format!("its body broke: {error}"));
             match hold(download, headers, &self.limits).await.map_err(broken)? {
                 Held::Whole(body) => return Ok(body),
-                Held::GoesOn(download) => download,
+                Held::GoesOn(download) => *download,
             }
         };
         download.keep(self.pool.endless_permit()?);

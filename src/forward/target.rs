@@ -41,7 +41,8 @@ pub fn target(method: &Method, uri: &Uri) -> Result<Uri, Refusal> {
     if text.bytes().any(|byte| byte <= b' ' || byte == 0x7f) {
         return Err(Refusal::bad_request("the path holds a space or a control character"));
     }
-    if !text.starts_with('/') && !(text == "*" && *method == Method::OPTIONS) {
+    let is_asterisk = text == "*" && *method == Method::OPTIONS;
+    if !text.starts_with('/') && !is_asterisk {
         return Err(Refusal::bad_request("the path does not start with a slash"));
     }
     Ok(Uri::from(target))
