@@ -5,5 +5,7 @@ pub mod base;
 pub mod demo;
 pub mod model;
 pub mod reverse;
+pub mod forward;
+pub mod model;
 pub mod tls;
 pub mod transport;
