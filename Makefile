@@ -32,7 +32,8 @@ lint: ## formatting, clippy for both feature sets, licences and advisories
 	else echo "cargo-deny is not installed, licences and advisories were not checked: cargo install --locked cargo-deny"; fi
 
 bench: ## compare with plain nginx TLS and stunnel on this machine (minutes)
-	cargo bench --locked
+	cargo build --locked --profile bench --bin onvif-uplink
+	python3 benches/bench.py --binary $(TARGET_DIR)/release/onvif-uplink $(ARGS)
 
 image: ## build the container image (needs docker with buildx); IMAGE=name:tag
 	docker buildx build --load --build-arg REVISION="$$(git rev-parse HEAD)" -t $(IMAGE) .

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use syn::{
     ItemMod, ItemUse, Macro, UseTree, Visibility,
+    buffer::{Cursor, TokenBuffer},
     visit::{self, Visit},
 };
 
@@ -21,6 +22,8 @@ pub struct Import {
     pub in_test: bool,
     /// As written, for the message.
     pub written: String,
+    /// The name under which this file gives the target on: `pub use child::Name`.
+    pub door: Option<String>,
 }
 
 /// All imports of `source`, each once.
@@ -33,6 +36,7 @@ pub fn of(source: &Source) -> Result<BTreeSet<Import>, String> {
         scope: source.module.clone(),
         children: vec![children(&file.items)],
         in_test: false,
+        reexport: false,
         found: BTreeSet::new(),
         problems: Vec::new(),
     };
@@ -49,6 +53,8 @@ struct Reader {
     /// Names of the modules declared in each scope of this file, innermost last.
     children: Vec<BTreeSet<String>>,
     in_test: bool,
+    /// Whether a `use` with a visibility is being read.
+    reexport: bool,
     found: BTreeSet<Import>,
     problems: Vec<String>,
 }
@@ -67,6 +73,10 @@ fn is_test(item: &ItemMod) -> bool {
 impl Reader {
     /// Notes the path if it leads into our crate.
     fn note(&mut self, segments: &[String]) {
+        self.note_as(segments, None);
+    }
+
+    fn note_as(&mut self, segments: &[String], name: Option<&syn::Ident>) {
         let Some(first) = segments.first() else { return };
         let target = match first.as_str() {
             "crate" | CRATE_NAME => segments[1..].to_vec(),
@@ -84,7 +94,8 @@ impl Reader {
             }
             _ => return,
         };
-        self.found.insert(Import { target, in_test: self.in_test, written: segments.join("::") });
+        let door = name.filter(|_| self.reexport).map(ToString::to_string);
+        self.found.insert(Import { target, in_test: self.in_test, written: segments.join("::"), door });
     }
 
     fn note_tree(&mut self, prefix: &[String], tree: &UseTree) {
@@ -94,26 +105,50 @@ impl Reader {
             UseTree::Group(group) => group.items.iter().for_each(|tree| self.note_tree(prefix, tree)),
             UseTree::Glob(_) => self.note(prefix),
             UseTree::Name(name) if name.ident == "self" => self.note(prefix),
-            UseTree::Name(name) => self.note(&with(&name.ident)),
+            UseTree::Name(name) => self.note_as(&with(&name.ident), Some(&name.ident)),
             UseTree::Rename(rename) if rename.ident == "self" => self.note(prefix),
-            UseTree::Rename(rename) => self.note(&with(&rename.ident)),
+            UseTree::Rename(rename) => self.note_as(&with(&rename.ident), Some(&rename.rename)),
         }
     }
 
     /// Paths inside a macro call, which `syn` leaves as tokens: every chain that begins with `crate`, `super` or our name.
-    fn note_tokens(&mut self, tokens: &str) {
-        // Printed tokens put spaces round `::`; without them a chain is one word of identifier characters and colons.
-        let text = tokens.replace(" ::", "::").replace(":: ", "::");
-        for word in text.split(|c: char| !(c.is_alphanumeric() || c == '_' || c == ':')) {
-            let segments: Vec<String> = word.split("::").filter(|part| !part.is_empty()).map(str::to_owned).collect();
-            if word.contains("::") && segments.iter().all(|segment| !segment.contains(':')) {
-                let chain = ["crate", "super", CRATE_NAME].contains(&segments.first().map_or("", String::as_str));
-                if chain {
-                    self.note(&segments);
+    fn note_tokens(&mut self, mut cursor: Cursor<'_>) {
+        let mut chain: Vec<String> = Vec::new();
+        while !cursor.eof() {
+            if let Some((name, rest)) = cursor.ident() {
+                chain.push(name.to_string());
+                cursor = rest;
+                match after_colons(cursor) {
+                    Some(rest) => cursor = rest,
+                    None => self.note_chain(&mut chain),
                 }
+                continue;
+            }
+            self.note_chain(&mut chain);
+            if let Some((inside, _, _, rest)) = cursor.any_group() {
+                self.note_tokens(inside);
+                cursor = rest;
+            } else if let Some((_, rest)) = cursor.token_tree() {
+                cursor = rest;
             }
         }
+        self.note_chain(&mut chain);
     }
+
+    fn note_chain(&mut self, chain: &mut Vec<String>) {
+        let begins = chain.first().is_some_and(|first| ["crate", "super", CRATE_NAME].contains(&first.as_str()));
+        if begins && chain.len() > 1 {
+            self.note(chain);
+        }
+        chain.clear();
+    }
+}
+
+/// What follows `::`, if that stands here.
+fn after_colons(cursor: Cursor<'_>) -> Option<Cursor<'_>> {
+    let (first, rest) = cursor.punct()?;
+    let (second, rest) = rest.punct()?;
+    (first.as_char() == ':' && second.as_char() == ':').then_some(rest)
 }
 
 impl<'ast> Visit<'ast> for Reader {
@@ -130,7 +165,9 @@ impl<'ast> Visit<'ast> for Reader {
     }
 
     fn visit_item_use(&mut self, item: &'ast ItemUse) {
+        self.reexport = !matches!(item.vis, Visibility::Inherited);
         self.note_tree(&[], &item.tree);
+        self.reexport = false;
     }
 
     fn visit_path(&mut self, path: &'ast syn::Path) {
@@ -141,7 +178,7 @@ impl<'ast> Visit<'ast> for Reader {
 
     fn visit_macro(&mut self, call: &'ast Macro) {
         self.visit_path(&call.path);
-        self.note_tokens(&call.tokens.to_string());
+        self.note_tokens(TokenBuffer::new2(call.tokens.clone()).begin());
     }
 
     // `pub(crate)` and `pub(super)` are not imports.

@@ -80,6 +80,13 @@ fn a_full_path_in_code_is_seen() {
 fn a_path_inside_a_macro_call_is_seen() {
     let text = "async fn f() { tokio::select! { x = crate::uplink::run() => drop(x), } }";
     assert_reported(&[("transport/dial.rs", text)], "crate::uplink::run");
+    assert_reported(&[("tls/trust.rs", "fn f() { vec![super::super::config::X] }")], "config is a sibling");
+}
+
+#[test]
+fn a_path_in_a_text_is_no_import() {
+    let text = r#"fn f() { format!("onvif_uplink::transport={}", "crate::uplink"); }"#;
+    assert_eq!(violations(&[("telemetry/logs.rs", text)]), Vec::<String>::new());
 }
 
 #[test]
@@ -128,8 +135,20 @@ fn two_files_that_import_each_other_are_reported() {
 
 #[test]
 fn a_mod_file_and_its_child_that_import_each_other_are_reported() {
-    let files = [("tls/mod.rs", "pub mod a; pub use a::A; pub struct M;"), ("tls/a.rs", "pub struct A(super::M);")];
+    let files = [("tls/mod.rs", "pub mod a; pub struct M(a::A);"), ("tls/a.rs", "pub struct A(super::M);")];
     assert_reported(&files, "import cycle: tls/mod.rs -> tls/a.rs -> tls/mod.rs");
+}
+
+#[test]
+fn a_door_is_no_dependency_but_what_is_behind_it_is() {
+    let files = [("tls/mod.rs", "mod a; pub use a::A; pub struct M;"), ("tls/a.rs", "pub struct A(super::M);")];
+    assert_eq!(violations(&files), Vec::<String>::new());
+    let files = [
+        ("tls/mod.rs", "mod a; mod b; pub use b::B as Given;"),
+        ("tls/a.rs", "use super::Given; pub struct A;"),
+        ("tls/b.rs", "pub struct B(crate::tls::a::A);"),
+    ];
+    assert_reported(&files, "import cycle: tls/a.rs -> tls/b.rs -> tls/a.rs");
 }
 
 #[test]

@@ -40,7 +40,7 @@ pub const ROOMS: &[Room] = &[
         ],
     ),
     room_of(6, "demo", &["app", "gateway", "model", "base", "tls"]),
-    room_of(6, "cli", &["model", "base"]),
+    room_of(6, "cli", &["model", "base", "telemetry"]),
     room_of(6, "status_command", &["model", "base"]),
     room_of(5, "uplink", &["model", "base", "authz", "transport", "reverse"]),
     room_of(5, "gateway", &["model", "base", "tls", "transport"]),
