@@ -3,5 +3,5 @@
 pub mod authz;
 pub mod base;
 pub mod model;
-pub mod transport;
 pub mod tls;
+pub mod transport;

@@ -10,8 +10,6 @@ use crate::{
     model::{authorization::AuthorizationMode, failure::Failure, uplink::Uplink},
 };
 
-
-
 /// The usable result of an authorization; good for one attempt.
 #[derive(Clone, Debug)]
 pub struct Grant {

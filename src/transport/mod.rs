@@ -10,10 +10,6 @@ use crate::{
     model::{address::Scheme, failure::Failure, status::TlsFacts, uplink::Uplink},
 };
 
-
-
-
-
 /// One way to carry an uplink. Object-safe: app.rs registers one implementation per scheme.
 pub trait Transport: Send + Sync + 'static {
     /// Which scheme of RemoteAddress this serves.
