@@ -21,6 +21,7 @@ pub mod demo;
 pub mod model;
 pub mod reverse;
 pub mod forward;
+pub mod config;
 pub mod model;
 pub mod tls;
 pub mod transport;
