@@ -27,7 +27,12 @@ impl Collector for ProcessCollector {
         if let Some(seconds) = cpu_seconds(&stat) {
             let metric = ConstCounter::new(seconds);
             let help = "User and system CPU time spent.";
-            metric.encode(encoder.encode_descriptor("process_cpu", help, Some(&Unit::Seconds), metric_type(&metric))?)?;
+            metric.encode(encoder.encode_descriptor(
+                "process_cpu",
+                help,
+                Some(&Unit::Seconds),
+                metric_type(&metric),
+            )?)?;
         }
         let boot = fs::read_to_string("/proc/stat").ok().and_then(|stat| field(&stat, "btime"));
         let started = boot.zip(start_ticks(&stat)).map(|(boot, ticks)| boot as f64 + ticks / TICKS_PER_SECOND);
@@ -54,7 +59,9 @@ fn metric_type(metric: &impl EncodeMetric) -> prometheus_client::metrics::Metric
 
 /// The first number behind a keyword at the start of a line.
 fn field(text: &str, keyword: &str) -> Option<u64> {
-    text.lines().find_map(|line| line.strip_prefix(keyword)).and_then(|rest| rest.split_whitespace().next()?.parse().ok())
+    text.lines()
+        .find_map(|line| line.strip_prefix(keyword))
+        .and_then(|rest| rest.split_whitespace().next()?.parse().ok())
 }
 
 fn resident_bytes(status: &str) -> Option<f64> {

@@ -90,7 +90,8 @@ pub fn inject(span: &Span, headers: &mut HeaderMap) {
 fn wanted_endpoint(env: Env<'_>) -> Option<String> {
     let set = |name: &str| env(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty());
     let disabled = set("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true"));
-    let other_exporter = set("OTEL_TRACES_EXPORTER").is_some_and(|list| !list.split(',').any(|one| one.trim() == "otlp"));
+    let other_exporter =
+        set("OTEL_TRACES_EXPORTER").is_some_and(|list| !list.split(',').any(|one| one.trim() == "otlp"));
     if disabled || other_exporter {
         return None;
     }
@@ -128,7 +129,10 @@ mod tests {
     #[test]
     fn without_export_a_traceparent_goes_on_as_it_is() {
         let mut headers = HeaderMap::new();
-        headers.insert("traceparent", http::HeaderValue::from_static("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"));
+        headers.insert(
+            "traceparent",
+            http::HeaderValue::from_static("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
+        );
         let before = headers.clone();
         let span = tracing::info_span!("request");
         continue_from(&span, &headers);

@@ -81,7 +81,8 @@ impl Export {
 /// Attributes that the environment has not set itself: what the operator says wins.
 fn own_attributes(env: Env<'_>) -> Vec<KeyValue> {
     let operator = env("OTEL_RESOURCE_ATTRIBUTES").unwrap_or_default();
-    let is_set = |key: &str| operator.split(',').any(|pair| pair.split('=').next().is_some_and(|name| name.trim() == key));
+    let is_set =
+        |key: &str| operator.split(',').any(|pair| pair.split('=').next().is_some_and(|name| name.trim() == key));
     let mut attributes = vec![KeyValue::new("service.version", env!("CARGO_PKG_VERSION"))];
     if env("OTEL_SERVICE_NAME").is_none() {
         attributes.push(KeyValue::new("service.name", SERVICE));
@@ -185,7 +186,8 @@ mod tests {
         let (sender, mut calls) = mpsc::channel(4);
         let collector = tokio::spawn(collect(listener, sender));
 
-        let traces = Traces::from_env(&|name| (name == "OTEL_EXPORTER_OTLP_ENDPOINT").then(|| endpoint.clone())).expect("set up");
+        let traces = Traces::from_env(&|name| (name == "OTEL_EXPORTER_OTLP_ENDPOINT").then(|| endpoint.clone()))
+            .expect("set up");
         let layers: Vec<_> = traces.layer().into_iter().collect();
         let mut headers = HeaderMap::new();
         headers.insert("traceparent", HeaderValue::from_static(PARENT));
