@@ -88,7 +88,7 @@ mod tests {
     #[tokio::test]
     async fn the_document_is_shown_as_it_is_or_as_a_table() {
         const ANSWER: &[u8] =
-            b"HTTP/1.1 200 OK\r\ncontent-length: 66\r\n\r\n{\"generation\":0,\"config\":{\"generation\":0,\"errors\":[]},\"uplinks\":[]}";
+            b"HTTP/1.1 200 OK\r\ncontent-length: 67\r\n\r\n{\"generation\":0,\"config\":{\"generation\":0,\"errors\":[]},\"uplinks\":[]}";
         let (address, server) = answering(ANSWER).await;
         assert!(status(&address, true).await.expect("answers").starts_with("{\"generation\":0"));
         server.abort();
