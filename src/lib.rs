@@ -15,6 +15,7 @@
 //! L0 base, telemetry -> external crates only
 //! ```
 
+pub mod admin;
 pub mod authz;
 pub mod base;
 pub mod demo;
@@ -23,5 +24,9 @@ pub mod reverse;
 pub mod forward;
 pub mod config;
 pub mod model;
+pub mod cli;
+pub mod model;
+pub mod telemetry;
+pub mod transport;
 pub mod tls;
 pub mod transport;
