@@ -1,4 +1,25 @@
-//! onvif-uplink (crate documentation is completed at integration)
+//! onvif-uplink: cameras and NVRs that do not speak the ONVIF Uplink Specification, made reachable through it.
+//!
+//! The bird's eye view: `run` is the sidecar beside an unmodified device. It reads a document of uplinks, dials each
+//! remote over TLS, upgrades to `h2c-reverse` and serves HTTP/2 on the connection that it dialed, every request forwarded
+//! to the device's loopback port. `gateway` is the other end: it accepts uplinks and lets ordinary HTTP clients reach the
+//! devices. `camera` is an emulator, `demo` all three in one process.
+//!
+//! ```text
+//! file -> ConfigSource -> raw -> validate -> DesiredSet -> Supervisor --diff--> one Runner per uplink
+//! Runner: pure State --Connect--> Authorizer.grant -> Transport.connect (dial, TLS, 101) -> byte stream -> reverse server
+//! reverse server -> Handler (Measured(Forward)) -> 127.0.0.1:port
+//! Runner -> StatusBoard -> /status /readyz metrics            SIGTERM -> drain: GOAWAY, finish streams, deadline, force
+//! ```
+//!
+//! # Invariants
+//! - `model` knows no I/O.
+//! - Only `transport` dials outward, only `forward` dials loopback, and never an address taken from a peer's message.
+//! - Only `config` reads configuration files; only `tls`, `authz` and `device` read secrets.
+//! - A reload never touches an unchanged uplink.
+//! - No task outlives `App::run`.
+//! - No network input can panic. Every queue, body, header list, timeout and stream count has a named limit with its reason.
+//! - The device never sees the remote's Authorization once mediation is on; the remote never sees the device's credentials.
 //!
 //! # Layers
 //! Imports go down only and siblings do not import each other; `tests/architecture.rs` proves it.
@@ -18,15 +39,12 @@
 pub mod admin;
 pub mod authz;
 pub mod base;
+pub mod cli;
+pub mod config;
 pub mod demo;
+pub mod forward;
 pub mod model;
 pub mod reverse;
-pub mod forward;
-pub mod config;
-pub mod model;
-pub mod cli;
-pub mod model;
 pub mod telemetry;
-pub mod transport;
 pub mod tls;
 pub mod transport;
