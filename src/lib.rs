@@ -6,3 +6,4 @@ pub mod model;
 pub mod reverse;
 pub mod tls;
 pub mod transport;
+pub mod uplink;
