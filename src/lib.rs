@@ -48,3 +48,4 @@ pub mod reverse;
 pub mod telemetry;
 pub mod tls;
 pub mod transport;
+pub mod uplink;

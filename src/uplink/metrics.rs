@@ -1,0 +1,344 @@
+//! Metrics of the uplinks (design.md §6), collected at the scrape.
+//!
+//! Labels come from the configuration only, never from a peer. A series lives while a runner of its uplink lives: the
+//! collector holds it weakly, so those of removed uplinks disappear. What the board and the sessions' own counters know
+//! is read from there, not kept twice; totals of ended sessions are added, so no counter goes backwards.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::SystemTime,
+};
+
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder},
+    metrics::{MetricType, counter::Counter, histogram::Histogram},
+    registry::Registry,
+};
+use tokio::time::Instant;
+
+use crate::{
+    base::activity::Activity,
+    model::{
+        failure::Cause,
+        status::{StatusBoard, UplinkStatus},
+        uplink::UplinkKey,
+    },
+};
+
+/// Upper bounds in seconds: from a loopback answer to an hour of video.
+const REQUEST_SECONDS: [f64; 12] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0, 300.0, 3600.0];
+/// Upper bounds in seconds: from a session that is dropped at once to a month.
+const SESSION_SECONDS: [f64; 9] = [1.0, 10.0, 30.0, 60.0, 600.0, 3600.0, 86_400.0, 604_800.0, 2_592_000.0];
+
+/// Device and remote, as they are shown: the remote without its query. Uplinks that differ in the query only share a series.
+type Labels = (String, String);
+type LabelPairs<'a> = Vec<(&'static str, &'a str)>;
+
+/// What one uplink has counted.
+#[derive(Debug)]
+pub struct Series {
+    connected: Counter,
+    failed: Counter,
+    failures: Mutex<BTreeMap<Cause, u64>>,
+    requests: Mutex<BTreeMap<&'static str, u64>>,
+    request_seconds: Histogram,
+    session_seconds: Histogram,
+    sessions: Mutex<Sessions>,
+}
+
+#[derive(Debug, Default)]
+struct Sessions {
+    live: Vec<Arc<Activity>>,
+    received: u64,
+    sent: u64,
+}
+
+impl Series {
+    fn new() -> Self {
+        Self {
+            connected: Counter::default(),
+            failed: Counter::default(),
+            failures: Mutex::default(),
+            requests: Mutex::default(),
+            request_seconds: Histogram::new(REQUEST_SECONDS),
+            session_seconds: Histogram::new(SESSION_SECONDS),
+            sessions: Mutex::default(),
+        }
+    }
+
+    /// Counts an attempt that came to a session.
+    pub fn attempt_connected(&self) {
+        self.connected.inc();
+    }
+
+    /// Counts an attempt that failed.
+    pub fn attempt_failed(&self, cause: Cause) {
+        self.failed.inc();
+        self.failure(cause);
+    }
+
+    /// Counts a failure of an attempt or of a session.
+    pub fn failure(&self, cause: Cause) {
+        *lock(&self.failures).entry(cause).or_default() += 1;
+    }
+
+    /// Counts an answered request under the class of its status, or under `canceled`.
+    pub fn request(&self, code: &'static str) {
+        *lock(&self.requests).entry(code).or_default() += 1;
+    }
+
+    /// Notes how long a request took until the end of its response body.
+    pub fn request_ended(&self, seconds: f64) {
+        self.request_seconds.observe(seconds);
+    }
+
+    /// Counts the bytes of a session while the returned guard lives, and its duration at its end.
+    pub fn session(self: &Arc<Self>, activity: Arc<Activity>) -> SessionGuard {
+        lock(&self.sessions).live.push(Arc::clone(&activity));
+        SessionGuard { series: Arc::clone(self), activity, start: Instant::now() }
+    }
+
+    /// Received and sent bytes, and open streams.
+    fn traffic(&self) -> (u64, u64, u64) {
+        let sessions = lock(&self.sessions);
+        let sum = |figure: fn(&Activity) -> u64| sessions.live.iter().map(|activity| figure(activity)).sum::<u64>();
+        (
+            sessions.received + sum(Activity::bytes_received),
+            sessions.sent + sum(Activity::bytes_sent),
+            sum(Activity::streams_open),
+        )
+    }
+}
+
+/// A session that is being counted.
+#[derive(Debug)]
+pub struct SessionGuard {
+    series: Arc<Series>,
+    activity: Arc<Activity>,
+    start: Instant,
+}
+
+impl Drop for SessionGuard {
+    fn drop(&mut self) {
+        let mut sessions = lock(&self.series.sessions);
+        sessions.live.retain(|activity| !Arc::ptr_eq(activity, &self.activity));
+        sessions.received += self.activity.bytes_received();
+        sessions.sent += self.activity.bytes_sent();
+        drop(sessions);
+        self.series.session_seconds.observe(self.start.elapsed().as_secs_f64());
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Plain figures: whatever a panicking writer left is still a figure.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The metrics of all uplinks.
+#[derive(Debug)]
+pub struct UplinkMetrics {
+    board: Arc<StatusBoard>,
+    series: Mutex<BTreeMap<Labels, Weak<Series>>>,
+}
+
+impl UplinkMetrics {
+    /// Registers the families; they read `board` at each scrape. The registry must have no prefix.
+    pub fn register(registry: &mut Registry, board: Arc<StatusBoard>) -> Arc<Self> {
+        let metrics = Arc::new(Self { board, series: Mutex::default() });
+        registry.register_collector(Box::new(Arc::clone(&metrics)));
+        metrics
+    }
+
+    /// The series of an uplink: the one that lives, or a new one.
+    pub fn series(&self, key: &UplinkKey) -> Arc<Series> {
+        let mut all = lock(&self.series);
+        all.retain(|_, series| series.strong_count() > 0);
+        let slot = all.entry(labels(key)).or_default();
+        slot.upgrade().unwrap_or_else(|| {
+            let series = Arc::new(Series::new());
+            *slot = Arc::downgrade(&series);
+            series
+        })
+    }
+
+    fn living(&self) -> Vec<(Labels, Arc<Series>)> {
+        lock(&self.series).iter().filter_map(|(labels, series)| Some((labels.clone(), series.upgrade()?))).collect()
+    }
+
+    fn encode_board(&self, out: &mut DescriptorEncoder) -> fmt::Result {
+        let board: BTreeMap<_, _> =
+            self.board.snapshot().uplinks.into_iter().map(|(key, status)| (labels(&key), status)).collect();
+        let mut gauge = |name: &str, help: &str, value: fn(&UplinkStatus) -> Option<f64>| {
+            let mut family = out.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            for (labels, status) in &board {
+                if let Some(value) = value(status) {
+                    family.encode_family(&pairs(labels, &[]))?.encode_gauge(&value)?;
+                }
+            }
+            Ok(())
+        };
+        gauge("onvif_uplink_state", "0 Offline, 1 Connecting, 2 Online", |status| {
+            Some(status.status.as_metric() as f64)
+        })?;
+        gauge("onvif_uplink_session_age_seconds", "Age of the current session", |status| {
+            Some(SystemTime::now().duration_since(status.session.as_ref()?.since).ok()?.as_secs_f64())
+        })?;
+        gauge(
+            "onvif_uplink_certificate_expiry_timestamp_seconds",
+            "End of the client certificate, Unix time",
+            |status| Some(status.certificate_expiry?.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_secs_f64()),
+        )
+    }
+
+    fn encode_connections(out: &mut DescriptorEncoder, all: &[(Labels, Arc<Series>)]) -> fmt::Result {
+        let mut family = counter(out, "onvif_uplink_connection_attempts", "Attempts to connect, by outcome")?;
+        for (labels, series) in all {
+            count(&mut family, labels, ("outcome", "connected"), series.connected.get())?;
+            count(&mut family, labels, ("outcome", "failed"), series.failed.get())?;
+        }
+        let mut family =
+            counter(out, "onvif_uplink_connection_failures", "Failures of attempts and sessions, by cause")?;
+        for (labels, series) in all {
+            for (cause, value) in lock(&series.failures).iter() {
+                count(&mut family, labels, ("cause", cause.as_str()), *value)?;
+            }
+        }
+        histogram(out, "onvif_uplink_session_duration_seconds", "Duration of ended sessions", all, |s| {
+            &s.session_seconds
+        })
+    }
+
+    fn encode_traffic(out: &mut DescriptorEncoder, all: &[(Labels, Arc<Series>)]) -> fmt::Result {
+        let mut family = counter(out, "onvif_uplink_requests", "Answered requests, by class of the status code")?;
+        for (labels, series) in all {
+            for (code, value) in lock(&series.requests).iter() {
+                count(&mut family, labels, ("code", code), *value)?;
+            }
+        }
+        let help = "Time from a request to the end of its response body";
+        histogram(out, "onvif_uplink_request_duration_seconds", help, all, |series| &series.request_seconds)?;
+        let mut family = counter(out, "onvif_uplink_bytes", "HTTP/2 bytes, by direction")?;
+        for (labels, series) in all {
+            let (received, sent, _) = series.traffic();
+            count(&mut family, labels, ("direction", "received"), received)?;
+            count(&mut family, labels, ("direction", "sent"), sent)?;
+        }
+        let mut family =
+            out.encode_descriptor("onvif_uplink_streams_open", "Streams open now", None, MetricType::Gauge)?;
+        for (labels, series) in all {
+            family.encode_family(&pairs(labels, &[]))?.encode_gauge(&series.traffic().2)?;
+        }
+        Ok(())
+    }
+}
+
+impl Collector for UplinkMetrics {
+    fn encode(&self, mut out: DescriptorEncoder) -> fmt::Result {
+        let all = self.living();
+        self.encode_board(&mut out)?;
+        Self::encode_connections(&mut out, &all)?;
+        Self::encode_traffic(&mut out, &all)
+    }
+}
+
+fn labels(key: &UplinkKey) -> Labels {
+    (key.device.clone(), key.remote.to_string())
+}
+
+fn pairs<'a>(labels: &'a Labels, more: &[(&'static str, &'a str)]) -> LabelPairs<'a> {
+    let mut pairs = vec![("device", labels.0.as_str()), ("remote", labels.1.as_str())];
+    pairs.extend_from_slice(more);
+    pairs
+}
+
+fn counter<'a>(out: &'a mut DescriptorEncoder, name: &'a str, help: &str) -> Result<MetricEncoder<'a>, fmt::Error> {
+    out.encode_descriptor(name, help, None, MetricType::Counter)
+}
+
+fn count(family: &mut MetricEncoder, labels: &Labels, label: (&'static str, &str), value: u64) -> fmt::Result {
+    let pairs = pairs(labels, &[label]);
+    family.encode_family(&pairs)?.encode_counter::<LabelPairs, u64, f64>(&value, None)
+}
+
+fn histogram(
+    out: &mut DescriptorEncoder,
+    name: &str,
+    help: &str,
+    all: &[(Labels, Arc<Series>)],
+    of: fn(&Series) -> &Histogram,
+) -> fmt::Result {
+    let mut family = out.encode_descriptor(name, help, None, MetricType::Histogram)?;
+    for (labels, series) in all {
+        of(series).encode(family.encode_family(&pairs(labels, &[]))?)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{address::RemoteAddress, status::Status};
+
+    fn key() -> UplinkKey {
+        UplinkKey {
+            device: "camera-1".into(),
+            remote: RemoteAddress::parse("https://cloud/?access_token=s").expect("valid"),
+        }
+    }
+
+    fn scrape(registry: &Registry) -> String {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, registry).expect("writes to a string");
+        text
+    }
+
+    #[test]
+    fn a_scrape_shows_board_and_counters_without_the_query_of_the_remote() {
+        let mut registry = Registry::default();
+        let board = StatusBoard::new();
+        let metrics = UplinkMetrics::register(&mut registry, Arc::clone(&board));
+        let series = metrics.series(&key());
+        board.update(&key(), |uplink| uplink.set(Status::Connecting));
+        series.attempt_failed(Cause::DialTimeout);
+        series.request("2xx");
+        let text = scrape(&registry);
+        for line in [
+            r#"onvif_uplink_state{device="camera-1",remote="https://cloud/"} 1"#,
+            r#"onvif_uplink_connection_attempts_total{device="camera-1",remote="https://cloud/",outcome="failed"} 1"#,
+            r#"onvif_uplink_connection_failures_total{device="camera-1",remote="https://cloud/",cause="dial-timeout"} 1"#,
+            r#"onvif_uplink_requests_total{device="camera-1",remote="https://cloud/",code="2xx"} 1"#,
+        ] {
+            assert!(text.contains(line), "{line} in {text}");
+        }
+        assert!(!text.contains("access_token"));
+    }
+
+    #[tokio::test]
+    async fn bytes_never_go_backwards_when_a_session_ends() {
+        let series = Arc::new(Series::new());
+        let first = Arc::new(Activity::start());
+        let guard = series.session(Arc::clone(&first));
+        first.received(100);
+        first.sent(7);
+        assert_eq!(series.traffic(), (100, 7, 0));
+        drop(guard);
+        assert_eq!(series.traffic(), (100, 7, 0));
+        let second = Arc::new(Activity::start());
+        let _guard = series.session(Arc::clone(&second));
+        second.received(1);
+        assert_eq!(series.traffic(), (101, 7, 0));
+    }
+
+    #[test]
+    fn the_series_of_a_removed_uplink_disappear() {
+        let mut registry = Registry::default();
+        let metrics = UplinkMetrics::register(&mut registry, StatusBoard::new());
+        let series = metrics.series(&key());
+        assert!(scrape(&registry).contains("camera-1"));
+        drop(series);
+        assert!(!scrape(&registry).contains("camera-1"));
+    }
+}

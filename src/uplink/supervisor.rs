@@ -1,0 +1,139 @@
+//! Owns the runners and makes them what the desired set says.
+//!
+//! [`Supervisor::apply`] never waits: what is removed drains in the background, still owned here and visible on the board
+//! until it is gone; an uplink that is in both sets unchanged is not touched at all.
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout_at},
+};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::{metrics::UplinkMetrics, report::Entries, runner::Runner};
+use crate::{
+    authz::Authorizer,
+    base::{
+        drain::{DrainSwitch, drain},
+        http::Handler,
+        shard::ShardHandle,
+    },
+    model::{
+        address::Scheme,
+        authorization::AuthorizationMode,
+        desired::DesiredSet,
+        status::StatusBoard,
+        uplink::{Uplink, UplinkKey},
+    },
+    reverse::Limits,
+    transport::Transport,
+};
+
+/// After the grace period a runner may take this much to close; then it is aborted.
+const STOP_MARGIN: Duration = Duration::from_secs(5);
+
+/// Makes the handler of an uplink; called on the uplink's shard.
+pub type MakeHandler = Arc<dyn Fn(&Uplink) -> Arc<dyn Handler> + Send + Sync>;
+
+/// Where the runner of an uplink lives.
+pub type PickShard = Box<dyn Fn(&UplinkKey) -> ShardHandle + Send + Sync>;
+
+/// What the root puts together for the uplinks.
+pub struct Parts {
+    /// Who we are to the remote, per mode.
+    pub authorizers: BTreeMap<AuthorizationMode, Arc<dyn Authorizer>>,
+    /// How we connect, per scheme.
+    pub transports: BTreeMap<Scheme, Arc<dyn Transport>>,
+    /// What answers the requests of an uplink.
+    pub handler: MakeHandler,
+    /// Where runners write what became of them.
+    pub board: Arc<StatusBoard>,
+    /// Where they count.
+    pub metrics: Arc<UplinkMetrics>,
+    /// What a remote may use of us.
+    pub limits: Limits,
+    /// How long a drain may take.
+    pub grace: Duration,
+}
+
+struct Running {
+    settings: watch::Sender<Uplink>,
+    drain: DrainSwitch,
+    task: AbortOnDropHandle<()>,
+}
+
+/// The owner of all runners. Dropping it aborts them.
+pub struct Supervisor {
+    parts: Arc<Parts>,
+    pick: PickShard,
+    entries: Arc<Entries>,
+    desired: DesiredSet,
+    running: BTreeMap<UplinkKey, Running>,
+    leaving: Vec<Running>,
+}
+
+impl Supervisor {
+    /// A supervisor of no uplinks. `pick` is `Shards::pick` in the product.
+    pub fn new(parts: Parts, pick: PickShard) -> Self {
+        let entries = Entries::new(Arc::clone(&parts.board));
+        let desired = DesiredSet::default();
+        Self { parts: Arc::new(parts), pick, entries, desired, running: BTreeMap::new(), leaving: Vec::new() }
+    }
+
+    /// Makes `desired` the set that runs. Returns at once; what is removed drains in the background.
+    pub fn apply(&mut self, desired: DesiredSet) {
+        self.leaving.retain(|running| !running.task.is_finished());
+        let diff = self.desired.diff(&desired);
+        for key in &diff.removed {
+            if let Some(running) = self.running.remove(key) {
+                tracing::info!(device = %key.device, remote = %key.remote, "uplink removed; it drains");
+                running.drain.start(self.parts.grace);
+                self.leaving.push(running);
+            }
+        }
+        for uplink in diff.added {
+            self.start(uplink);
+        }
+        for uplink in diff.changed {
+            match self.running.get(&uplink.key()) {
+                Some(running) if !running.task.is_finished() => {
+                    running.settings.send_replace(uplink);
+                }
+                _ => self.start(uplink),
+            }
+        }
+        self.desired = desired;
+    }
+
+    /// Drains all uplinks and waits until they are gone; forces the end shortly after the grace period.
+    pub async fn shutdown(mut self) {
+        let deadline = Instant::now() + self.parts.grace + STOP_MARGIN;
+        self.leaving.extend(std::mem::take(&mut self.running).into_values());
+        for running in &self.leaving {
+            running.drain.start(self.parts.grace);
+        }
+        for running in self.leaving {
+            match timeout_at(deadline, running.task).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::error!(%error, "a runner panicked; this is a defect of onvif-uplink"),
+                Err(_) => tracing::warn!("an uplink did not end within the grace period; it was cut"),
+            }
+        }
+    }
+
+    fn start(&mut self, uplink: Uplink) {
+        let key = uplink.key();
+        let entry = self.entries.claim(&key);
+        entry.update(|status| status.since = SystemTime::now());
+        let (settings, receiver) = watch::channel(uplink);
+        let (switch, part) = drain();
+        let runner = Runner::new(Arc::clone(&self.parts), entry, receiver, part);
+        let task = AbortOnDropHandle::new((self.pick)(&key).spawn(runner.run()));
+        self.running.insert(key, Running { settings, drain: switch, task });
+    }
+}
