@@ -2,6 +2,7 @@
 
 pub mod authz;
 pub mod base;
+pub mod gateway;
 pub mod model;
 pub mod transport;
 pub mod tls;
