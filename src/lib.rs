@@ -4,5 +4,5 @@ pub mod authz;
 pub mod base;
 pub mod gateway;
 pub mod model;
-pub mod transport;
 pub mod tls;
+pub mod transport;

@@ -10,7 +10,7 @@ use crate::{
     model::{authorization::AuthorizationMode, failure::Failure, uplink::Uplink},
 };
 
-
+pub mod mtls;
 
 /// The usable result of an authorization; good for one attempt.
 #[derive(Clone, Debug)]

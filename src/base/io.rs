@@ -142,7 +142,11 @@ impl AsyncWrite for SessionIo {
         Poll::Ready(Ok(written))
     }
 
-    fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         let written = ready!(Pin::new(&mut **lock(&self.stream)).poll_write_vectored(cx, bufs))?;
         self.activity.sent(written);
         Poll::Ready(Ok(written))

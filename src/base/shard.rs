@@ -25,7 +25,8 @@ impl Shards {
     /// # Errors
     /// When the operating system refuses a thread or the runtime its event queue.
     pub fn start(name: &str, count: NonZeroUsize) -> io::Result<Self> {
-        let shards = (0..count.get()).map(|index| Shard::start(format!("{name}-{index}"))).collect::<io::Result<_>>()?;
+        let shards =
+            (0..count.get()).map(|index| Shard::start(format!("{name}-{index}"))).collect::<io::Result<_>>()?;
         Ok(Self { shards })
     }
 

@@ -53,14 +53,17 @@ impl RemoteAddress {
             bare = format!("https://{text}");
             &bare
         };
-        let url = Url::parse(absolute).map_err(|error| format!("`{text}` is not a URL ({error}); write https://HOST:PORT/PATH"))?;
+        let url = Url::parse(absolute)
+            .map_err(|error| format!("`{text}` is not a URL ({error}); write https://HOST:PORT/PATH"))?;
         let scheme = match url.scheme() {
             "https" => Scheme::Https,
             "wss" => Scheme::Wss,
             other => return Err(format!("the scheme `{other}` is not one of an uplink; write https:// or wss://")),
         };
         if !url.username().is_empty() || url.password().is_some() {
-            return Err("a remote address has no user name or password; use certificateID or authorizationServer".to_owned());
+            return Err(
+                "a remote address has no user name or password; use certificateID or authorizationServer".to_owned()
+            );
         }
         if url.fragment().is_some() {
             return Err("a remote address has no fragment (`#…`); remove it".to_owned());

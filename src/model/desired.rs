@@ -89,15 +89,20 @@ mod tests {
                 credentials: BTreeMap::new(),
             },
             remote: RemoteAddress::parse(&format!("https://cloud-{remote}/")).expect("valid"),
-            authorization: Authorization::Mtls(Certificate { id: "c".into(), cert_file: "c".into(), key_file: "k".into() }),
+            authorization: Authorization::Mtls(Certificate {
+                id: "c".into(),
+                cert_file: "c".into(),
+                key_file: "k".into(),
+            }),
             trust: Trust::SystemRoots,
             user_level: vec![UserLevel::User],
         }
     }
 
     fn sets() -> impl Strategy<Value = DesiredSet> {
-        prop::collection::vec((0u8..4, 0u8..3, 1u16..3), 0..10)
-            .prop_map(|list| DesiredSet::new(list.into_iter().map(|(device, remote, port)| uplink(device, remote, port))))
+        prop::collection::vec((0u8..4, 0u8..3, 1u16..3), 0..10).prop_map(|list| {
+            DesiredSet::new(list.into_iter().map(|(device, remote, port)| uplink(device, remote, port)))
+        })
     }
 
     #[test]

@@ -61,12 +61,17 @@ impl LoopbackUrl {
     /// # Errors
     /// A sentence with the mend: not a URL, another scheme, a host that is not loopback, a path.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let url = url::Url::parse(text).map_err(|error| format!("`{text}` is not a URL ({error}); write http://127.0.0.1:PORT"))?;
+        let url = url::Url::parse(text)
+            .map_err(|error| format!("`{text}` is not a URL ({error}); write http://127.0.0.1:PORT"))?;
         let (scheme, default_port) = match url.scheme() {
             "http" => (DeviceScheme::Http, Some(80)),
             "h2c" => (DeviceScheme::H2c, None),
             "rtsp" => (DeviceScheme::Rtsp, Some(554)),
-            other => return Err(format!("the scheme `{other}` is not one of a neighbour; write http://, h2c:// or rtsp://")),
+            other => {
+                return Err(format!(
+                    "the scheme `{other}` is not one of a neighbour; write http://, h2c:// or rtsp://"
+                ));
+            }
         };
         let port = url.port().or(default_port).ok_or_else(|| format!("`{text}` has no port"))?;
         // `Url` leaves the host of schemes that it does not know as text.
@@ -120,10 +125,14 @@ mod tests {
 
     #[test]
     fn nothing_but_loopback_is_ever_a_neighbour() {
-        for text in ["http://192.0.2.1", "http://camera.local", "http://0.0.0.0", "http://127.0.0.1.example.com", "http://[::]"] {
+        for text in
+            ["http://192.0.2.1", "http://camera.local", "http://0.0.0.0", "http://127.0.0.1.example.com", "http://[::]"]
+        {
             assert!(LoopbackUrl::parse(text).expect_err(text).contains("loopback"), "{text}");
         }
-        for text in ["https://127.0.0.1", "http://127.0.0.1/path", "h2c://127.0.0.1", "http://user@127.0.0.1", "127.0.0.1:80"] {
+        for text in
+            ["https://127.0.0.1", "http://127.0.0.1/path", "h2c://127.0.0.1", "http://user@127.0.0.1", "127.0.0.1:80"]
+        {
             assert!(LoopbackUrl::parse(text).is_err(), "{text}");
         }
     }

@@ -27,11 +27,12 @@ impl UserLevel {
             "Operator" => Ok(Self::Operator),
             "User" => Ok(Self::User),
             "Anonymous" => Err("an uplink cannot have the level Anonymous; use User".to_owned()),
-            _ if text.starts_with("onvif:") => {
-                Err(format!("`{text}` is none of onvif:Administrator, onvif:Operator, onvif:User; the prefix onvif: is reserved"))
-            }
+            _ if text.starts_with("onvif:") => Err(format!(
+                "`{text}` is none of onvif:Administrator, onvif:Operator, onvif:User; the prefix onvif: is reserved"
+            )),
             role if role.is_empty() || role.contains(char::is_whitespace) => {
-                Err("a role has a name without spaces; write Administrator, Operator, User or the name of a role".to_owned())
+                Err("a role has a name without spaces; write Administrator, Operator, User or the name of a role"
+                    .to_owned())
             }
             role => Ok(Self::Role(role.to_owned())),
         }
