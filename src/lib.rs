@@ -43,6 +43,7 @@ pub mod cli;
 pub mod config;
 pub mod demo;
 pub mod forward;
+pub mod gateway;
 pub mod model;
 pub mod reverse;
 pub mod telemetry;
