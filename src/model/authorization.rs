@@ -40,7 +40,7 @@ pub enum Authorization {
     /// TLS client authentication.
     Mtls(Certificate),
     /// A bearer token of an authorization server on the upgrade request.
-    AccessToken(AuthorizationServer),
+    AccessToken(Box<AuthorizationServer>),
 }
 
 impl Authorization {
