@@ -74,6 +74,7 @@ fn explain(error: &serde_saphyr::Error) -> ConfigError {
         E::MultipleDocuments { .. } => {
             "a second document begins here (`---`); the configuration is one document".to_owned()
         }
+        E::DuplicateMappingKey { key: Some(key), .. } => format!("the key `{key}` is there twice"),
         E::Budget { .. } => format!("the document is too large when its aliases are expanded: {}", plain(error)),
         _ => plain(error),
     };

@@ -155,9 +155,11 @@ enum ClientAuth {
     /// An assertion signed with a private key.
     PrivateKeyJwt,
     /// TLS client authentication, certificate of a CA.
-    TlsClientAuth,
+    #[schemars(rename = "tls_client_auth")]
+    Tls,
     /// TLS client authentication, self-signed certificate.
-    SelfSignedTlsClientAuth,
+    #[schemars(rename = "self_signed_tls_client_auth")]
+    SelfSignedTls,
 }
 
 /// An account of the local ONVIF listener.

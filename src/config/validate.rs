@@ -211,7 +211,7 @@ fn authorization(
         }
         (None, Some(server)) => {
             not_served(server, AuthorizationMode::AccessToken, context, errors);
-            Authorization::AccessToken(references.server(server, errors)?)
+            Authorization::AccessToken(Box::new(references.server(server, errors)?))
         }
     };
     Some(chosen)
