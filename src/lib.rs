@@ -37,6 +37,7 @@
 //! ```
 
 pub mod admin;
+pub mod app;
 pub mod authz;
 pub mod base;
 pub mod cli;

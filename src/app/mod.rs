@@ -1,0 +1,301 @@
+//! L6: the composition root of the sidecar: [`App::build`] names the concrete parts and binds, [`App::run`] works until it
+//! is told to drain.
+//!
+//! It joins the siblings that do not know each other: documents of a source become desired sets for the supervisor, the
+//! outcome goes to board, metric, log and readiness. A document that is wrong changes nothing: the last good set goes on;
+//! before the first good one the process stays up and waits, because a sidecar that exits keeps the camera's pod from starting.
+
+mod reloads;
+mod traced;
+
+use std::{collections::BTreeMap, io, net::SocketAddr, num::NonZeroUsize, path::PathBuf, sync::Arc, time::Duration};
+
+use tokio::sync::mpsc;
+
+use self::{reloads::Reloads, traced::Traced};
+use crate::{
+    admin::{Admin, AdminState, Readiness, status},
+    authz::{Authorizer, mtls::MutualTls},
+    base::{
+        drain::{Drain, Draining, drain},
+        http::Handler,
+        shard::Shards,
+        watch::FileWatcher,
+    },
+    config::{
+        self, Served,
+        file::FileSource,
+        source::{ConfigSource, Document, SourceError},
+    },
+    forward::Loopback,
+    model::{
+        address::Scheme,
+        authorization::AuthorizationMode,
+        status::{ConfigStatus, StatusBoard},
+        uplink::Uplink,
+    },
+    reverse::Limits,
+    telemetry::{logs::LevelHandle, metrics::Metrics},
+    transport::{Transport, https::Https},
+    uplink::{
+        metrics::UplinkMetrics,
+        supervisor::{MakeHandler, Parts, Supervisor},
+    },
+};
+
+/// The readiness latch that the first good configuration opens.
+const CONFIGURATION: &str = "configuration";
+/// The readiness latch that a drain closes.
+const DRAIN: &str = "drain";
+
+/// What a sidecar is started with (design.md §6).
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The configuration file.
+    pub config: PathBuf,
+    /// Where the admin listener listens; port 0 takes a free one.
+    pub admin: SocketAddr,
+    /// How long open streams may go on when an uplink or the process ends.
+    pub grace: Duration,
+    /// Shards.
+    pub threads: NonZeroUsize,
+    /// End when the first document is unusable.
+    pub exit_on_invalid: bool,
+    /// Whether requests get a span each: only when traces are exported.
+    pub trace_requests: bool,
+    /// What `PUT /log-level` changes.
+    pub level: LevelHandle,
+}
+
+/// How [`App::run`] ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Told to stop, and drained.
+    Stopped,
+    /// The first document is unusable, and `exit_on_invalid` was asked for.
+    ConfigurationUnusable,
+}
+
+/// A sidecar that listens on its admin address and has not read its configuration yet.
+pub struct App {
+    admin: Admin,
+    readiness: Readiness,
+    board: Arc<StatusBoard>,
+    reloads: Reloads,
+    source: Box<dyn ConfigSource>,
+    served: Served,
+    supervisor: Supervisor,
+    exit_on_invalid: bool,
+    reload_now: (mpsc::Sender<()>, mpsc::Receiver<()>),
+}
+
+impl App {
+    /// Binds the admin address, starts the shards and the file watcher. Must run within the runtime that `run` runs in.
+    ///
+    /// # Errors
+    /// A sentence of the operating system: the address is taken, or no thread can be started.
+    pub async fn build(options: Options) -> io::Result<Self> {
+        let board = StatusBoard::new();
+        let readiness = Readiness::new();
+        readiness.set(CONFIGURATION, "no configuration has been read yet");
+        readiness.clear(DRAIN);
+        let mut metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
+        let reloads = Reloads::register(metrics.product());
+        let uplink_metrics = UplinkMetrics::register(metrics.product(), Arc::clone(&board));
+        let shown = Arc::clone(&board);
+        let state = AdminState {
+            readiness: readiness.clone(),
+            metrics: Arc::new(metrics),
+            status: Arc::new(move || status::document(&shown.snapshot())),
+            level: options.level,
+        };
+        let admin = Admin::bind(options.admin, Arc::new(state)).await?;
+
+        let watcher = FileWatcher::start();
+        let authorizers = authorizers(&watcher);
+        let transports = transports();
+        let served = Served {
+            schemes: transports.keys().copied().collect(),
+            authorization_modes: authorizers.keys().copied().collect(),
+            ..Served::default()
+        };
+        let parts = Parts {
+            authorizers,
+            transports,
+            handler: handler(options.trace_requests),
+            board: Arc::clone(&board),
+            metrics: uplink_metrics,
+            limits: Limits::default(),
+            grace: options.grace,
+        };
+        let shards = Shards::start("uplink", options.threads)?;
+        let supervisor = Supervisor::new(parts, Box::new(move |key| shards.pick(key)));
+        Ok(Self {
+            admin,
+            readiness,
+            board,
+            reloads,
+            source: Box::new(FileSource::new(options.config, watcher)),
+            served,
+            supervisor,
+            exit_on_invalid: options.exit_on_invalid,
+            reload_now: mpsc::channel(1),
+        })
+    }
+
+    /// Where the admin listener listens.
+    pub fn admin_addr(&self) -> SocketAddr {
+        self.admin.local_addr()
+    }
+
+    /// What becomes of the uplinks.
+    pub fn board(&self) -> Arc<StatusBoard> {
+        Arc::clone(&self.board)
+    }
+
+    /// Makes the source look at once, for SIGHUP. A full channel means that it is about to look anyway.
+    pub fn reload_now(&self) -> mpsc::Sender<()> {
+        self.reload_now.0.clone()
+    }
+
+    /// Works until `stop` starts, then drains all uplinks. No task outlives it. Cancel safe: dropping the future ends
+    /// everything without grace.
+    pub async fn run(mut self, mut stop: Drain) -> Outcome {
+        let (admin_switch, admin_drain) = drain();
+        let admin = self.admin.run(admin_drain);
+        let work = async {
+            let outcome = Self::follow(
+                &mut *self.source,
+                &mut self.reload_now.1,
+                &mut stop,
+                &mut Follower {
+                    supervisor: &mut self.supervisor,
+                    board: &self.board,
+                    readiness: &self.readiness,
+                    reloads: &self.reloads,
+                    served: &self.served,
+                    exit_on_invalid: self.exit_on_invalid,
+                },
+            )
+            .await;
+            self.readiness.set(DRAIN, "the process is about to stop");
+            Self::shut_down(self.supervisor, stop).await;
+            // Last, so that the drain itself can be watched.
+            admin_switch.start(Duration::from_secs(1));
+            outcome
+        };
+        let (outcome, ()) = tokio::join!(work, admin);
+        outcome
+    }
+
+    async fn follow(
+        source: &mut dyn ConfigSource,
+        reload_now: &mut mpsc::Receiver<()>,
+        stop: &mut Drain,
+        follower: &mut Follower<'_>,
+    ) -> Outcome {
+        loop {
+            let told = tokio::select! {
+                biased;
+                _ = stop.started() => return Outcome::Stopped,
+                told = source.next() => told,
+                Some(()) = reload_now.recv() => {
+                    source.reload();
+                    continue;
+                }
+            };
+            if !follower.take(told) && follower.exit_on_invalid {
+                return Outcome::ConfigurationUnusable;
+            }
+        }
+    }
+
+    /// Drains until the supervisor is done, or the deadline was drawn nearer (a second signal) and has passed.
+    async fn shut_down(supervisor: Supervisor, mut stop: Drain) {
+        let mut done = std::pin::pin!(supervisor.shutdown());
+        let Some(Draining { mut deadline }) = stop.now() else {
+            return done.await;
+        };
+        loop {
+            tokio::select! {
+                () = &mut done => return,
+                nearer = stop.nearer_than(deadline) => deadline = nearer.deadline,
+                () = tokio::time::sleep_until(deadline + CUT_MARGIN) => return tracing::warn!("stopped without the rest of the grace period"),
+            }
+        }
+    }
+}
+
+/// The supervisor cuts by itself at the end of the grace period; this much later nobody waits for it.
+const CUT_MARGIN: Duration = Duration::from_secs(6);
+
+/// What a told document changes.
+struct Follower<'a> {
+    supervisor: &'a mut Supervisor,
+    board: &'a StatusBoard,
+    readiness: &'a Readiness,
+    reloads: &'a Reloads,
+    served: &'a Served,
+    exit_on_invalid: bool,
+}
+
+impl Follower<'_> {
+    /// Applies a good document; whatever is wrong with another is said everywhere, and nothing else happens. Returns
+    /// whether some document is in force.
+    fn take(&mut self, told: Result<Document, SourceError>) -> bool {
+        let result = told.map_err(|error| vec![error.to_string()]).and_then(|document| {
+            let desired = config::load(&document.text, &document.base_dir, self.served);
+            desired.map_err(|errors| errors.iter().map(|error| format!("{}:{error}", document.name)).collect())
+        });
+        match result {
+            Ok(desired) => {
+                let uplinks = desired.len();
+                self.supervisor.apply(desired);
+                let mut generation = 0;
+                self.board.update_config(|config| {
+                    generation = config.generation + 1;
+                    *config = ConfigStatus { generation, errors: Vec::new() };
+                });
+                self.readiness.clear(CONFIGURATION);
+                self.reloads.applied(generation);
+                tracing::info!(generation, uplinks, "configuration applied");
+                true
+            }
+            Err(errors) => {
+                let in_force = self.board.snapshot().config.generation > 0;
+                for error in &errors {
+                    tracing::error!("configuration refused: {error}");
+                }
+                if in_force {
+                    tracing::warn!("the last good configuration stays in force");
+                } else {
+                    self.readiness.set(CONFIGURATION, errors.first().cloned().unwrap_or_default());
+                    tracing::warn!("waiting for a usable configuration");
+                }
+                self.reloads.refused();
+                self.board.update_config(|config| config.errors = errors);
+                in_force
+            }
+        }
+    }
+}
+
+/// A new way to show the remote who we are is registered here.
+fn authorizers(watcher: &Arc<FileWatcher>) -> BTreeMap<AuthorizationMode, Arc<dyn Authorizer>> {
+    let all: [Arc<dyn Authorizer>; 1] = [Arc::new(MutualTls::new(Arc::clone(watcher)))];
+    all.into_iter().map(|one| (one.mode(), one)).collect()
+}
+
+/// A new way to carry an uplink is registered here.
+fn transports() -> BTreeMap<Scheme, Arc<dyn Transport>> {
+    let all: [Arc<dyn Transport>; 1] = [Arc::new(Https::new())];
+    all.into_iter().map(|one| (one.scheme(), one)).collect()
+}
+
+/// What answers the requests of an uplink; a new handler is put into this chain.
+fn handler(trace_requests: bool) -> MakeHandler {
+    Arc::new(move |uplink: &Uplink| {
+        let forward: Arc<dyn Handler> = Arc::new(Loopback::new(uplink.device.http, uplink.device.name.clone()));
+        if trace_requests { Arc::new(Traced::new(forward, &uplink.device.name)) } else { forward }
+    })
+}
