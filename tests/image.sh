@@ -23,6 +23,23 @@ chmod 0755 "$root"; chmod 1777 "$root/tmp"
 printf 'devices: []\n' > "$root/etc/onvif-uplink/good.yaml"
 printf 'devices: []\nnoSuchKey: 1\n' > "$root/etc/onvif-uplink/bad.yaml"
 
+# What a container runtime adds, and an uplink to a closed port: a name must resolve without any library of the host.
+printf '127.0.0.1 localhost\n' > "$root/etc/hosts"
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=camera-1 \
+    -keyout "$root/etc/onvif-uplink/key.pem" -out "$root/etc/onvif-uplink/cert.pem" 2>/dev/null
+chmod 0644 "$root/etc/onvif-uplink/key.pem"
+cat > "$root/etc/onvif-uplink/uplink.yaml" <<'YAML'
+devices:
+  - name: camera-1
+    http: http://127.0.0.1:8080
+    uplinks:
+      - { remoteAddress: "https://localhost:1/", certificateID: own, userLevel: User, certPathValidationPolicyID: own }
+certificates:
+  own: { certFile: /etc/onvif-uplink/cert.pem, keyFile: /etc/onvif-uplink/key.pem }
+certPathValidationPolicies:
+  own: { trustAnchorFiles: [ /etc/onvif-uplink/cert.pem ] }
+YAML
+
 inside() {
     if [ "$(id -u)" = 0 ]; then env -i GLIBC_TUNABLES=glibc.cpu.x86_rep_movsb_threshold=100000000 /usr/sbin/chroot --userspec=65532:65532 "$root" "$@"
     else env -i unshare --user --map-root-user /usr/sbin/chroot "$root" "$@"; fi
@@ -36,6 +53,15 @@ expect() {
     if [ "$got" = "$wanted" ]; then report "$sentence" 0; else report "$sentence: exit status $got: $(cat "$root.out")" 1; fi
     rm -f "$root.out"
 }
+# Asks /status up to ten times for the cause of the first failure.
+refused() {
+    for _ in 1 2 3 4 5 6 7 8 9 10; do
+        body=$(curl -fsS "http://127.0.0.1:$1/status") || return 1
+        case $body in *connection-refused*) return 0 ;; esac
+        sleep 1
+    done
+    echo "$body"; return 1
+}
 static() { ! readelf -l "$1" | grep -q 'INTERP'; }
 
 expect 0 "the binary names no loader" static "$binary"
@@ -47,11 +73,12 @@ expect 64 "an unknown flag ends with 64" inside /onvif-uplink run --no-such-flag
 # The chroot command becomes the program, so the process id is the program's own.
 if [ "$(id -u)" = 0 ]; then
     port=$(/usr/bin/env python3 -c 'import socket; s=socket.socket(); s.bind(("127.0.0.1",0)); print(s.getsockname()[1])')
-    env -i /usr/sbin/chroot --userspec=65532:65532 "$root" /onvif-uplink run --config /etc/onvif-uplink/good.yaml \
+    env -i /usr/sbin/chroot --userspec=65532:65532 "$root" /onvif-uplink run --config /etc/onvif-uplink/uplink.yaml \
         --admin "127.0.0.1:$port" > "$root.log" 2>&1 &
     running=$!
     expect 0 "run answers /livez in an empty root" curl -fsS --retry 20 --retry-connrefused --retry-delay 1 -o /dev/null "http://127.0.0.1:$port/livez"
-    kill -TERM "$running"
+    expect 0 "a name resolves and its closed port is reported as connection-refused" refused "$port"
+    kill -TERM "$running" 2>/dev/null || true
     got=0; wait "$running" || got=$?
     running=
     if [ "$got" = 0 ]; then report "SIGTERM ends it with 0" 0; else report "SIGTERM ends it with 0, not $got: $(cat "$root.log")" 1; fi
