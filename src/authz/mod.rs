@@ -10,6 +10,8 @@ use crate::{
     model::{authorization::AuthorizationMode, failure::Failure, uplink::Uplink},
 };
 
+pub mod mtls;
+
 /// The usable result of an authorization; good for one attempt.
 #[derive(Clone, Debug)]
 pub struct Grant {

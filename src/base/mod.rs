@@ -12,3 +12,4 @@ pub mod io;
 pub mod secret;
 pub mod shard;
 pub mod tasks;
+pub mod watch;

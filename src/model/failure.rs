@@ -194,4 +194,13 @@ mod tests {
         assert!(Cause::ALL.len() > 20);
         assert!(labels.iter().all(|label| label.chars().all(|c| c.is_ascii_lowercase() || c == '-')));
     }
+
+    #[test]
+    fn every_cause_is_explained_in_the_operations_manual() {
+        let manual = include_str!("../../docs/operations.md");
+        for cause in Cause::ALL {
+            let row = format!("| `{cause}` | {} | ", cause.phase().as_str());
+            assert!(manual.contains(&row), "docs/operations.md has no row `{row}`");
+        }
+    }
 }

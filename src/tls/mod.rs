@@ -3,7 +3,15 @@
 //! - [`provider`]: cipher suites and key exchange, by what this CPU does best.
 //! - [`stream`]: a TLS connection as a byte stream that is flushed by turn.
 //! - [`identity`]: certificate and key, loaded and checked as one pair.
-//! - [`trust`]: trust anchors, the name check, what a refusal means.
+//! - [`trust`]: trust anchors.
+//! - [`client`], [`server`]: configurations of both sides.
+//! - [`refusal`]: what a failed handshake means, as a cause and a sentence.
 
+pub mod client;
+pub mod identity;
+mod pem;
 pub mod provider;
+pub mod refusal;
+pub mod server;
 pub mod stream;
+pub mod trust;

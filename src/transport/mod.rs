@@ -10,6 +10,11 @@ use crate::{
     model::{address::Scheme, failure::Failure, status::TlsFacts, uplink::Uplink},
 };
 
+mod answer;
+mod dial;
+pub mod https;
+mod upgrade;
+
 /// One way to carry an uplink. Object-safe: app.rs registers one implementation per scheme.
 pub trait Transport: Send + Sync + 'static {
     /// Which scheme of RemoteAddress this serves.

@@ -1,0 +1,45 @@
+# The commands of the house. `make help` lists them.
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-rust test-real lint bench image image-root install-test-tools
+
+TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
+VENV_PYTHON := $(TARGET_DIR)/venv/bin/python
+PYTHON := $(if $(wildcard $(VENV_PYTHON)),$(VENV_PYTHON),python3)
+IMAGE ?= onvif-uplink:dev
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## build and start camera, sidecar and gateway in one process; ARGS="--front 127.0.0.1:8800"
+	@cargo build --locked --profile demo --no-default-features --bin onvif-uplink
+	@exec $(TARGET_DIR)/demo/onvif-uplink demo $(ARGS)
+
+test: test-rust test-real ## everything: unit, integration and architecture tests, then the tests against real parts
+
+test-rust: ## only what cargo runs
+	cargo test --locked
+
+test-real: ## only the tests against parts that we did not write (CI=true: a missing part is an error)
+	cargo build --locked --bin onvif-uplink
+	$(PYTHON) tests/real/run.py
+
+lint: ## formatting, clippy for both feature sets, licences and advisories
+	cargo fmt --all -- --check
+	cargo clippy --locked --all-targets -- -D warnings
+	cargo clippy --locked --all-targets --no-default-features -- -D warnings
+	@if command -v cargo-deny >/dev/null; then tests/deny.sh; \
+	elif [ "$(CI)" = true ]; then echo "cargo-deny is missing: make install-test-tools" >&2; exit 1; \
+	else echo "cargo-deny is not installed, licences and advisories were not checked: cargo install --locked cargo-deny"; fi
+
+bench: ## compare with plain nginx TLS and stunnel on this machine (minutes)
+	cargo build --locked --profile bench --bin onvif-uplink
+	python3 benches/bench.py --binary $(TARGET_DIR)/release/onvif-uplink $(ARGS)
+
+image: ## build the container image (needs docker with buildx); IMAGE=name:tag
+	docker buildx build --load --build-arg REVISION="$$(git rev-parse HEAD)" -t $(IMAGE) .
+
+image-root: ## prove the image's contents without an engine: the static binary in an empty root
+	tests/image.sh
+
+install-test-tools: ## install what the tests use (Debian packages, a Python environment under target/)
+	tests/install-tools.sh

@@ -1,0 +1,41 @@
+//! L3: the admin listener: `/livez`, `/readyz`, `/metrics`, `/status` and `PUT /log-level` (design.md §6), and the asking
+//! side of `/status` for `onvif-uplink status`.
+//!
+//! Plain HTTP/1.1 for probes, Prometheus and people; it carries no secret and changes nothing but the log level, and that
+//! for loopback peers only. Sidecar and gateway share it: what `/status` says is a function that the root gives.
+
+pub mod ask;
+mod listener;
+mod pages;
+mod readiness;
+pub mod status;
+pub mod table;
+
+use std::{fmt, sync::Arc};
+
+pub use self::{
+    listener::{Admin, CONNECTIONS_MAX, HEAD_MAX, HEAD_TIMEOUT},
+    readiness::Readiness,
+};
+use crate::telemetry::{logs::LevelHandle, metrics::Metrics};
+
+/// Makes the document of `/status` at each request. It must not block: it runs on the listener's thread.
+pub type StatusFn = Arc<dyn Fn() -> serde_json::Value + Send + Sync>;
+
+/// What the pages show.
+pub struct AdminState {
+    /// What `/readyz` answers.
+    pub readiness: Readiness,
+    /// What `/metrics` answers.
+    pub metrics: Arc<Metrics>,
+    /// What `/status` answers.
+    pub status: StatusFn,
+    /// What `PUT /log-level` changes.
+    pub level: LevelHandle,
+}
+
+impl fmt::Debug for AdminState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AdminState").field("readiness", &self.readiness).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,252 @@
+//! The document of `/status` (design.md §6): the status board as JSON. Scripts rely on its names; fields are only added.
+//!
+//! Types of their own, because the model knows no serde and the document must not change when the model does. Remote
+//! addresses are shown without their query, which may hold a token.
+
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+
+use crate::model::{
+    failure::Failure,
+    status::{SessionStatus, Snapshot, UplinkStatus},
+    uplink::UplinkKey,
+};
+
+/// The whole document.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Document {
+    /// Accepted configuration documents; the same as in `config`.
+    pub generation: u64,
+    /// The configuration.
+    pub config: Config,
+    /// Every uplink, in the order of device and address.
+    pub uplinks: Vec<Uplink>,
+}
+
+/// What became of the configuration document.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Config {
+    /// Counts accepted documents; 0 while there was none.
+    pub generation: u64,
+    /// What is wrong with the newest document, which is not in force then.
+    pub errors: Vec<String>,
+}
+
+/// One uplink. Times are RFC 3339 in UTC.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Uplink {
+    /// Name of the device.
+    pub device: String,
+    /// Where it dials, without the query.
+    pub remote_address: String,
+    /// `Offline`, `Connecting` or `Online`.
+    pub status: String,
+    /// Since when it has this status.
+    pub since: String,
+    /// Attempts since the last session that lasted.
+    pub attempt: u32,
+    /// When the next attempt is due.
+    pub next_attempt: Option<String>,
+    /// Why it is not, or was last not, online.
+    pub error: Option<Error>,
+    /// End of the client certificate that was used last.
+    pub certificate_expiry: Option<String>,
+    /// The session, when Online.
+    pub session: Option<Session>,
+}
+
+/// A failure cause with its sentence.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Error {
+    /// How far it came.
+    pub phase: String,
+    /// The stable label.
+    pub cause: String,
+    /// The sentence for people.
+    pub message: String,
+}
+
+/// The counters of a session.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Session {
+    /// Since when it stands.
+    pub since: String,
+    /// HTTP/2 streams open now.
+    pub streams_open: u64,
+    /// Requests since the start.
+    pub requests: u64,
+    /// Bytes received since the start.
+    pub bytes_received: u64,
+    /// Bytes sent since the start.
+    pub bytes_sent: u64,
+    /// What TLS came to.
+    pub tls: Tls,
+}
+
+/// What TLS came to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tls {
+    /// For example `TLSv1.3`.
+    pub version: String,
+    /// For example `TLS13_AES_128_GCM_SHA256`.
+    pub cipher: String,
+    /// For example `X25519MLKEM768`.
+    pub group: String,
+}
+
+/// The document of one moment, for [`super::StatusFn`].
+pub fn document(snapshot: &Snapshot) -> serde_json::Value {
+    let document = Document::from(snapshot);
+    serde_json::to_value(document).expect("plain structures with string keys are always JSON")
+}
+
+impl From<&Snapshot> for Document {
+    fn from(snapshot: &Snapshot) -> Self {
+        let config = Config { generation: snapshot.config.generation, errors: snapshot.config.errors.clone() };
+        let uplinks = snapshot.uplinks.iter().map(|(key, uplink)| Uplink::new(key, uplink)).collect();
+        Self { generation: config.generation, config, uplinks }
+    }
+}
+
+impl Uplink {
+    fn new(key: &UplinkKey, uplink: &UplinkStatus) -> Self {
+        Self {
+            device: key.device.clone(),
+            remote_address: key.remote.to_string(),
+            status: uplink.status.as_str().to_owned(),
+            since: rfc3339(uplink.since),
+            attempt: uplink.attempt,
+            next_attempt: uplink.next_attempt.map(rfc3339),
+            error: uplink.error.as_ref().map(Error::from),
+            certificate_expiry: uplink.certificate_expiry.map(rfc3339),
+            session: uplink.session.as_ref().map(Session::from),
+        }
+    }
+}
+
+impl From<&Failure> for Error {
+    fn from(failure: &Failure) -> Self {
+        Self {
+            phase: failure.phase().as_str().to_owned(),
+            cause: failure.cause.as_str().to_owned(),
+            message: failure.message.clone(),
+        }
+    }
+}
+
+impl From<&SessionStatus> for Session {
+    fn from(session: &SessionStatus) -> Self {
+        Self {
+            since: rfc3339(session.since),
+            streams_open: session.activity.streams_open(),
+            requests: session.activity.requests(),
+            bytes_received: session.activity.bytes_received(),
+            bytes_sent: session.activity.bytes_sent(),
+            tls: Tls {
+                version: session.tls.version.clone(),
+                cipher: session.tls.cipher.clone(),
+                group: session.tls.group.clone(),
+            },
+        }
+    }
+}
+
+/// The last second that RFC 3339 can write; a certificate "without end" (RFC 5280 §4.1.2.5) has it.
+const LAST_SECOND: u64 = 253_402_300_799;
+
+/// RFC 3339 in UTC, cut to milliseconds; a time outside the years 1970 to 9999 is written as the nearest one inside.
+pub fn rfc3339(at: SystemTime) -> String {
+    let since_epoch =
+        at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().min(Duration::from_secs(LAST_SECOND));
+    let nanos = i128::from(since_epoch.as_secs()) * 1_000_000_000 + i128::from(since_epoch.subsec_millis()) * 1_000_000;
+    OffsetDateTime::from_unix_timestamp_nanos(nanos)
+        .ok()
+        .and_then(|at| at.format(&Rfc3339).ok())
+        .expect("years 1970 to 9999 have an RFC 3339 form")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::{
+        base::activity::Activity,
+        model::{
+            address::RemoteAddress,
+            failure::Cause,
+            status::{ConfigStatus, Status, TlsFacts},
+        },
+    };
+
+    fn at(seconds: u64) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_millis(1_750_000_000_000 + seconds * 1000)
+    }
+
+    fn snapshot(uplink: UplinkStatus) -> Snapshot {
+        let remote = RemoteAddress::parse("wss://cloud:8443/uplink?access_token=secret").expect("valid");
+        Snapshot {
+            config: ConfigStatus { generation: 3, errors: vec!["a.yaml:1:2: devices: is empty".to_owned()] },
+            uplinks: [(UplinkKey { device: "camera-1".to_owned(), remote }, uplink)].into(),
+        }
+    }
+
+    #[tokio::test]
+    async fn an_uplink_that_is_online_has_a_session() {
+        let activity = Arc::new(Activity::start());
+        activity.received(10);
+        activity.sent(20);
+        let _stream = activity.stream_opened();
+        let tls = TlsFacts { version: "TLSv1.3".to_owned(), cipher: "C".to_owned(), group: "G".to_owned() };
+        let mut uplink = UplinkStatus::new();
+        (uplink.status, uplink.since, uplink.attempt) = (Status::Online, at(0), 1);
+        uplink.certificate_expiry = Some(at(60));
+        uplink.session = Some(SessionStatus { since: at(0), activity, tls });
+        assert_eq!(
+            document(&snapshot(uplink)),
+            json!({
+                "generation": 3,
+                "config": { "generation": 3, "errors": ["a.yaml:1:2: devices: is empty"] },
+                "uplinks": [{
+                    "device": "camera-1", "remoteAddress": "wss://cloud:8443/uplink", "status": "Online",
+                    "since": "2025-06-15T15:06:40Z", "attempt": 1, "nextAttempt": null, "error": null,
+                    "certificateExpiry": "2025-06-15T15:07:40Z",
+                    "session": {
+                        "since": "2025-06-15T15:06:40Z", "streamsOpen": 1, "requests": 1, "bytesReceived": 10,
+                        "bytesSent": 20, "tls": { "version": "TLSv1.3", "cipher": "C", "group": "G" },
+                    },
+                }],
+            })
+        );
+    }
+
+    #[test]
+    fn an_uplink_that_is_offline_says_why_and_when_it_tries_again() {
+        let mut uplink = UplinkStatus::new();
+        (uplink.since, uplink.attempt, uplink.next_attempt) = (at(0), 4, Some(at(30)));
+        uplink.error = Some(Failure::new(Cause::ConnectionRefused, "nothing listens at cloud:8443"));
+        let document = document(&snapshot(uplink));
+        let uplink = &document["uplinks"][0];
+        assert_eq!(
+            uplink["error"],
+            json!({ "phase": "dial", "cause": "connection-refused", "message": "nothing listens at cloud:8443" })
+        );
+        assert_eq!((&uplink["nextAttempt"], &uplink["session"]), (&json!("2025-06-15T15:07:10Z"), &json!(null)));
+        assert!(!document.to_string().contains("secret"));
+    }
+
+    #[test]
+    fn times_that_rfc_3339_cannot_write_are_the_nearest_ones() {
+        assert_eq!(rfc3339(SystemTime::UNIX_EPOCH - Duration::from_secs(5)), "1970-01-01T00:00:00Z");
+        assert_eq!(rfc3339(at(0) + Duration::from_secs(400_000_000_000)), "9999-12-31T23:59:59Z");
+        assert_eq!(rfc3339(at(0) + Duration::from_micros(120_900)), "2025-06-15T15:06:40.12Z");
+    }
+}

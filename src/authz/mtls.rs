@@ -1,0 +1,82 @@
+//! TLS client authentication: the certificate and key that CertificateID names (ONVIF Uplink §5.3).
+//!
+//! Files are read anew at each attempt, so that a mended file is taken by itself; what did not change by content keeps its
+//! TLS configuration and so its session tickets.
+
+use std::{path::PathBuf, sync::Arc};
+
+use tokio::sync::watch;
+
+use super::{Authorizer, Grant};
+use crate::{
+    base::{http::BoxFuture, watch::FileWatcher},
+    model::{
+        authorization::{Authorization, AuthorizationMode, Trust},
+        failure::{Cause, Failure},
+        uplink::Uplink,
+    },
+    tls::{client::ClientConfigs, identity::Identity, trust::Anchors},
+};
+
+/// [`Authorizer`] for uplinks with a CertificateID.
+pub struct MutualTls {
+    watcher: Arc<FileWatcher>,
+    configs: ClientConfigs,
+}
+
+impl MutualTls {
+    /// Serves any number of uplinks; `watcher` tells when their files change.
+    pub fn new(watcher: Arc<FileWatcher>) -> Self {
+        Self { watcher, configs: ClientConfigs::new() }
+    }
+
+    async fn load(&self, uplink: &Uplink) -> Result<Grant, Failure> {
+        let Authorization::Mtls(certificate) = &uplink.authorization else {
+            return Err(Failure::new(
+                Cause::CredentialInvalid,
+                "this uplink has no certificateID; client authentication needs one",
+            ));
+        };
+        let (certificate, trust) = (certificate.clone(), uplink.trust.clone());
+        // Mounted volumes may be slow, and parsing takes time that the streams of other uplinks would wait.
+        let loaded =
+            tokio::task::spawn_blocking(move || Ok((Identity::load(&certificate)?, Anchors::load(&trust)?))).await;
+        let (identity, anchors) = loaded.unwrap_or_else(|_| {
+            Err(Failure::new(
+                Cause::CredentialUnreadable,
+                "reading certificate and key was interrupted; it is tried again",
+            ))
+        })?;
+        Ok(Grant {
+            tls: self.configs.get(Some(&identity), &anchors),
+            token: None,
+            certificate_expiry: Some(identity.expiry()),
+        })
+    }
+}
+
+impl Authorizer for MutualTls {
+    fn mode(&self) -> AuthorizationMode {
+        AuthorizationMode::Mtls
+    }
+
+    fn grant<'a>(&'a self, uplink: &'a Uplink) -> BoxFuture<'a, Result<Grant, Failure>> {
+        Box::pin(self.load(uplink))
+    }
+
+    fn changes(&self, uplink: &Uplink) -> watch::Receiver<u64> {
+        self.watcher.subscribe(&files(uplink))
+    }
+}
+
+/// Every file that the grant of `uplink` is made from.
+fn files(uplink: &Uplink) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    if let Authorization::Mtls(certificate) = &uplink.authorization {
+        files.extend([certificate.cert_file.clone(), certificate.key_file.clone()]);
+    }
+    if let Trust::Policy(policy) = &uplink.trust {
+        files.extend(policy.trust_anchor_files.iter().cloned());
+    }
+    files
+}

@@ -1,0 +1,284 @@
+//! The command line (design.md §6, fixed: scripts rely on it). Each flag has a twin `ONVIF_UPLINK_…` in the environment,
+//! because a sidecar is configured where its pod is written; the flag wins.
+
+use std::{ffi::OsString, net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
+
+use clap::{
+    ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum, builder::BoolishValueParser, error::ErrorKind,
+};
+
+use crate::telemetry::logs::{Format, LogOptions};
+
+/// Stopped as asked.
+pub const EXIT_OK: u8 = 0;
+/// Wrong arguments (EX_USAGE).
+pub const EXIT_USAGE: u8 = 64;
+/// Something broke that should not, or the asked process did not answer (EX_SOFTWARE).
+pub const EXIT_INTERNAL: u8 = 70;
+/// The configuration is unusable (EX_CONFIG).
+pub const EXIT_CONFIG: u8 = 78;
+
+/// The longest grace period: Kubernetes' own is seldom more than minutes.
+pub const GRACE_MAX: Duration = Duration::from_secs(3600);
+/// More shards than any machine needs; a typing error must not start a million threads.
+pub const THREADS_MAX: usize = 256;
+
+const EXAMPLES: &str = "\
+Examples:
+  onvif-uplink demo                                  everything in one process, nothing to install
+  onvif-uplink check uplinks.yaml                    say all that is wrong with a configuration
+  onvif-uplink run --config uplinks.yaml             the sidecar beside a camera or NVR
+  onvif-uplink status                                what a running sidecar does
+
+Exit codes: 0 stopped as asked, 64 wrong arguments, 70 internal error, 78 configuration unusable.";
+
+/// ONVIF Uplink for cameras and NVRs that do not speak it.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "onvif-uplink", version, about, after_help = EXAMPLES, disable_help_subcommand = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The subcommands.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// The sidecar: keep the uplinks of a configuration up and forward their requests to the neighbour
+    #[command(after_help = "\
+Examples:
+  onvif-uplink run --config /etc/onvif-uplink/uplinks.yaml
+  ONVIF_UPLINK_CONFIG=/etc/onvif-uplink/uplinks.yaml onvif-uplink run --admin 0.0.0.0:9600
+
+A bad configuration does not end it: it says so in log, metric and status, and takes the mended file at once.")]
+    Run(Run),
+    /// The cloud end: accept uplinks and let ordinary HTTP clients reach the devices behind them
+    #[command(after_help = "\
+Example:
+  onvif-uplink gateway --listen 0.0.0.0:8443 --cert tls.crt --key tls.key --client-ca devices.crt --front 127.0.0.1:8800
+  curl http://127.0.0.1:8800/camera-1/onvif/device_service")]
+    Gateway(Gateway),
+    /// Validate a configuration: 0, or 78 and each error on its own line, FILE:LINE:COLUMN: path: sentence
+    #[command(after_help = "\
+Examples:
+  onvif-uplink check uplinks.yaml
+  onvif-uplink check --print-schema > uplinks.schema.json")]
+    Check(Check),
+    /// Ask a running sidecar for its uplinks
+    #[command(after_help = "\
+Examples:
+  onvif-uplink status
+  onvif-uplink status --json | jq '.uplinks[] | select(.status != \"Online\")'")]
+    Status(Status),
+    /// The camera emulator alone
+    #[command(after_help = "Example:\n  onvif-uplink camera --http 127.0.0.1:8080")]
+    Camera(Camera),
+    /// Camera emulator, sidecar and gateway in one process, with a throw-away PKI
+    #[command(
+        after_help = "Example:\n  onvif-uplink demo --front 127.0.0.1:8800\n  then open http://127.0.0.1:8800/camera-1/"
+    )]
+    Demo(Demo),
+}
+
+/// Flags of the log; the same for every subcommand that runs on.
+#[derive(Clone, Debug, Args)]
+pub struct Logging {
+    /// How log lines look; auto: text on a terminal, JSON otherwise
+    #[arg(long, env = "ONVIF_UPLINK_LOG_FORMAT", value_enum, default_value = "auto")]
+    pub log_format: Format,
+    /// Level (error, warn, info, debug, trace) or directives as in RUST_LOG, which it overrides
+    #[arg(long, env = "ONVIF_UPLINK_LOG_LEVEL", value_name = "LEVEL")]
+    pub log_level: Option<String>,
+}
+
+impl Logging {
+    /// The same as telemetry wants it.
+    pub fn options(&self) -> LogOptions {
+        LogOptions { format: self.log_format, level: self.log_level.clone() }
+    }
+}
+
+/// `onvif-uplink run`
+#[derive(Clone, Debug, Args)]
+pub struct Run {
+    /// Configuration file; watched, it may appear later
+    #[arg(long, env = "ONVIF_UPLINK_CONFIG", value_name = "FILE")]
+    pub config: PathBuf,
+    /// Where /livez, /readyz, /metrics and /status are served
+    #[arg(long, env = "ONVIF_UPLINK_ADMIN", value_name = "ADDR", default_value = "127.0.0.1:9600")]
+    pub admin: SocketAddr,
+    /// How long open streams may go on after a stop, for example 30s, 2m or 500ms
+    #[arg(long, env = "ONVIF_UPLINK_GRACE_PERIOD", value_name = "DURATION", default_value = "30s", value_parser = grace_period)]
+    pub grace_period: Duration,
+    /// Threads that carry uplinks; each uplink stays on one
+    #[arg(long, env = "ONVIF_UPLINK_THREADS", value_name = "N", default_value = "1", value_parser = threads)]
+    pub threads: NonZeroUsize,
+    /// End with 78 when the first configuration is unusable, instead of waiting for a mended one
+    #[arg(long, env = "ONVIF_UPLINK_EXIT_ON_INVALID", action = ArgAction::SetTrue, value_parser = BoolishValueParser::new())]
+    pub exit_on_invalid: bool,
+    /// The log.
+    #[command(flatten)]
+    pub logging: Logging,
+}
+
+/// What of a device's certificate names it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Identity {
+    /// The common name of the subject
+    #[default]
+    Cn,
+    /// The serial number of the certificate
+    Serial,
+}
+
+/// `onvif-uplink gateway`
+#[derive(Clone, Debug, Args)]
+pub struct Gateway {
+    /// Where devices dial in
+    #[arg(long, env = "ONVIF_UPLINK_LISTEN", value_name = "ADDR")]
+    pub listen: SocketAddr,
+    /// Certificate chain of the gateway (PEM)
+    #[arg(long, env = "ONVIF_UPLINK_CERT", value_name = "FILE")]
+    pub cert: PathBuf,
+    /// Its private key (PEM)
+    #[arg(long, env = "ONVIF_UPLINK_KEY", value_name = "FILE")]
+    pub key: PathBuf,
+    /// Authorities that devices' certificates must come from (PEM)
+    #[arg(long, env = "ONVIF_UPLINK_CLIENT_CA", value_name = "FILE")]
+    pub client_ca: PathBuf,
+    /// Where ordinary clients reach the devices, as /<device>/<path>
+    #[arg(long, env = "ONVIF_UPLINK_FRONT", value_name = "ADDR")]
+    pub front: SocketAddr,
+    /// What of a device's certificate is its name
+    #[arg(long, env = "ONVIF_UPLINK_IDENTITY", value_enum, default_value = "cn")]
+    pub identity: Identity,
+    /// Serve http://<device>.<SUFFIX>/<path> as well
+    #[arg(long, env = "ONVIF_UPLINK_FRONT_DOMAIN", value_name = "SUFFIX")]
+    pub front_domain: Option<String>,
+    /// File with the token that clients of the front must show, as Bearer or as the password of Basic
+    #[arg(long, env = "ONVIF_UPLINK_FRONT_TOKEN_FILE", value_name = "FILE", conflicts_with = "front_open")]
+    pub front_token_file: Option<PathBuf>,
+    /// Let everybody use a front that is not on loopback
+    #[arg(long, env = "ONVIF_UPLINK_FRONT_OPEN", action = ArgAction::SetTrue, value_parser = BoolishValueParser::new())]
+    pub front_open: bool,
+    /// Where /livez, /readyz, /metrics and /status are served
+    #[arg(long, env = "ONVIF_UPLINK_ADMIN", value_name = "ADDR", default_value = "127.0.0.1:9601")]
+    pub admin: SocketAddr,
+    /// How long open streams may go on after a stop, for example 30s, 2m or 500ms
+    #[arg(long, env = "ONVIF_UPLINK_GRACE_PERIOD", value_name = "DURATION", default_value = "30s", value_parser = grace_period)]
+    pub grace_period: Duration,
+    /// Threads that carry sessions; each session stays on one
+    #[arg(long, env = "ONVIF_UPLINK_THREADS", value_name = "N", default_value = "1", value_parser = threads)]
+    pub threads: NonZeroUsize,
+    /// The log.
+    #[command(flatten)]
+    pub logging: Logging,
+}
+
+/// `onvif-uplink check`
+#[derive(Clone, Debug, Args)]
+pub struct Check {
+    /// The configuration to validate
+    #[arg(value_name = "FILE", required_unless_present = "print_schema")]
+    pub file: Option<PathBuf>,
+    /// Print the JSON Schema of the configuration instead
+    #[arg(long, env = "ONVIF_UPLINK_PRINT_SCHEMA", action = ArgAction::SetTrue, value_parser = BoolishValueParser::new())]
+    pub print_schema: bool,
+}
+
+/// `onvif-uplink status`
+#[derive(Clone, Debug, Args)]
+pub struct Status {
+    /// Admin address of the sidecar, HOST:PORT
+    #[arg(long, env = "ONVIF_UPLINK_ADMIN", value_name = "ADDR", default_value = "127.0.0.1:9600")]
+    pub admin: String,
+    /// Print the document of /status instead of a table
+    #[arg(long, env = "ONVIF_UPLINK_JSON", action = ArgAction::SetTrue, value_parser = BoolishValueParser::new())]
+    pub json: bool,
+}
+
+/// `onvif-uplink camera`
+#[derive(Clone, Debug, Args)]
+pub struct Camera {
+    /// Where the emulator serves HTTP
+    #[arg(long, env = "ONVIF_UPLINK_HTTP", value_name = "ADDR")]
+    pub http: SocketAddr,
+    /// The log.
+    #[command(flatten)]
+    pub logging: Logging,
+}
+
+/// `onvif-uplink demo`
+#[derive(Clone, Debug, Args)]
+pub struct Demo {
+    /// Where the demo keeps its PKI and configuration; a temporary directory if not given
+    #[arg(long, env = "ONVIF_UPLINK_DIR", value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+    /// Where the browser goes
+    #[arg(long, env = "ONVIF_UPLINK_FRONT", value_name = "ADDR", default_value = "127.0.0.1:8800")]
+    pub front: SocketAddr,
+    /// The log.
+    #[command(flatten)]
+    pub logging: Logging,
+}
+
+/// Reads the arguments, the program's name first.
+///
+/// # Errors
+/// What clap has to say, help and version included: print it with `clap::Error::print`, end with [`exit_code`].
+pub fn parse<I, T>(arguments: I) -> Result<Cli, clap::Error>
+where
+    I: IntoIterator<Item = T>,
+    T: Into<OsString> + Clone,
+{
+    let cli = Cli::try_parse_from(arguments)?;
+    if let Command::Gateway(gateway) = &cli.command
+        && !gateway.front.ip().to_canonical().is_loopback()
+        && gateway.front_token_file.is_none()
+        && !gateway.front_open
+    {
+        let sentence = "a front that is not on loopback lets strangers at the cameras; \
+                        give --front-token-file FILE, or --front-open if that is wanted";
+        return Err(Cli::command().error(ErrorKind::MissingRequiredArgument, sentence));
+    }
+    Ok(cli)
+}
+
+/// The exit code that belongs to what [`parse`] returned: help and version were asked for, all else is a wrong argument.
+pub fn exit_code(error: &clap::Error) -> u8 {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => EXIT_OK,
+        _ => EXIT_USAGE,
+    }
+}
+
+fn threads(text: &str) -> Result<NonZeroUsize, String> {
+    match text.parse::<NonZeroUsize>() {
+        Ok(count) if count.get() <= THREADS_MAX => Ok(count),
+        _ => Err(format!("write a number from 1 to {THREADS_MAX}")),
+    }
+}
+
+fn grace_period(text: &str) -> Result<Duration, String> {
+    let duration = duration(text)?;
+    if duration > GRACE_MAX { Err(format!("at most {} s", GRACE_MAX.as_secs())) } else { Ok(duration) }
+}
+
+/// Reads `500ms`, `30s`, `2m`, `1h`: a whole number and a unit, nothing else.
+fn duration(text: &str) -> Result<Duration, String> {
+    const MEND: &str = "write a whole number with a unit, for example 500ms, 30s, 2m or 1h";
+    let digits = text.find(|c: char| !c.is_ascii_digit()).ok_or(MEND)?;
+    let (number, unit) = text.split_at(digits);
+    let number: u64 = number.parse().map_err(|_| MEND)?;
+    let millis_per_unit = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return Err(MEND.to_owned()),
+    };
+    number.checked_mul(millis_per_unit).map(Duration::from_millis).ok_or_else(|| MEND.to_owned())
+}
+
+#[cfg(test)]
+mod tests;

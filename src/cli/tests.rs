@@ -1,0 +1,132 @@
+//! The command line is a promise to scripts: every name, default and exit code of design.md §6.
+
+use super::*;
+
+fn read(line: &str) -> Result<Cli, clap::Error> {
+    parse(std::iter::once("onvif-uplink").chain(line.split_whitespace()))
+}
+
+fn refused(line: &str) -> (u8, String) {
+    let error = read(line).expect_err(line);
+    (exit_code(&error), error.to_string())
+}
+
+const GATEWAY: &str = "gateway --listen 0.0.0.0:8443 --cert c --key k --client-ca a --front";
+
+#[test]
+fn every_flag_has_its_twin_in_the_environment() {
+    let mut command = Cli::command();
+    command.build();
+    command.clone().debug_assert();
+    let mut flags = 0;
+    for sub in command.get_subcommands() {
+        for argument in
+            sub.get_arguments().filter(|argument| !["help", "version"].contains(&argument.get_id().as_str()))
+        {
+            let Some(long) = argument.get_long() else { continue };
+            let twin = format!("ONVIF_UPLINK_{}", long.to_uppercase().replace('-', "_"));
+            assert_eq!(
+                argument.get_env().and_then(|name| name.to_str()),
+                Some(twin.as_str()),
+                "{} --{long}",
+                sub.get_name()
+            );
+            assert!(argument.get_help().is_some(), "{} --{long} has no help", sub.get_name());
+            flags += 1;
+        }
+    }
+    assert!(flags > 25, "{flags}");
+}
+
+#[test]
+fn the_sidecar_has_the_promised_defaults() {
+    let Command::Run(run) = read("run --config u.yaml").expect("valid").command else { panic!("run") };
+    assert_eq!(run.config, PathBuf::from("u.yaml"));
+    assert_eq!((run.admin.to_string().as_str(), run.grace_period), ("127.0.0.1:9600", Duration::from_secs(30)));
+    assert_eq!((run.threads.get(), run.exit_on_invalid, run.logging.log_format), (1, false, Format::Auto));
+}
+
+#[test]
+fn all_flags_of_the_sidecar_are_read() {
+    let line = "run --config u --admin [::]:1 --grace-period 2m --threads 4 --exit-on-invalid --log-format json --log-level debug";
+    let Command::Run(run) = read(line).expect("valid").command else { panic!("run") };
+    assert_eq!((run.admin.to_string().as_str(), run.grace_period), ("[::]:1", Duration::from_secs(120)));
+    assert_eq!((run.threads.get(), run.exit_on_invalid), (4, true));
+    let options = run.logging.options();
+    assert_eq!((options.format, options.level.as_deref()), (Format::Json, Some("debug")));
+}
+
+#[test]
+fn the_gateway_has_the_promised_defaults() {
+    let Command::Gateway(gateway) = read(&format!("{GATEWAY} 127.0.0.1:8800")).expect("valid").command else {
+        panic!("gateway")
+    };
+    assert_eq!((gateway.admin.to_string().as_str(), gateway.identity), ("127.0.0.1:9601", Identity::Cn));
+    assert_eq!((gateway.front_domain, gateway.front_token_file, gateway.front_open), (None, None, false));
+}
+
+#[test]
+fn a_front_for_strangers_must_be_meant() {
+    let (code, sentence) = refused(&format!("{GATEWAY} 0.0.0.0:8800"));
+    assert!(code == EXIT_USAGE && sentence.contains("--front-token-file"), "{sentence}");
+    assert!(read(&format!("{GATEWAY} 0.0.0.0:8800 --front-open")).is_ok());
+    assert!(read(&format!("{GATEWAY} 0.0.0.0:8800 --front-token-file t --identity serial")).is_ok());
+    assert_eq!(refused(&format!("{GATEWAY} 0.0.0.0:8800 --front-token-file t --front-open")).0, EXIT_USAGE);
+}
+
+#[test]
+fn the_other_commands_are_read() {
+    for line in [
+        "check u.yaml",
+        "check --print-schema",
+        "status",
+        "status --admin localhost:9600 --json",
+        "camera --http 127.0.0.1:8080",
+        "demo",
+        "demo --dir d --front 127.0.0.1:0",
+    ] {
+        assert!(read(line).is_ok(), "{line}");
+    }
+    let Command::Demo(demo) = read("demo").expect("valid").command else { panic!("demo") };
+    assert_eq!(demo.front.to_string(), "127.0.0.1:8800");
+}
+
+#[test]
+fn wrong_arguments_end_with_64_and_help_with_0() {
+    for line in [
+        "",
+        "run",
+        "fly",
+        "run --config u --threads 0",
+        "run --config u --threads 257",
+        "check",
+        "camera",
+        "run --config u --admin here",
+    ] {
+        assert_eq!(refused(line).0, EXIT_USAGE, "{line}");
+    }
+    for line in [
+        "--help",
+        "--version",
+        "run --help",
+        "gateway --help",
+        "check --help",
+        "status --help",
+        "camera --help",
+        "demo --help",
+    ] {
+        assert_eq!(refused(line).0, EXIT_OK, "{line}");
+    }
+    assert!(refused("run --help").1.contains("ONVIF_UPLINK_GRACE_PERIOD"));
+}
+
+#[test]
+fn durations_have_a_number_a_unit_and_a_bound() {
+    assert_eq!(grace_period("500ms"), Ok(Duration::from_millis(500)));
+    assert_eq!(grace_period("0s"), Ok(Duration::ZERO));
+    assert_eq!(grace_period("1h"), Ok(GRACE_MAX));
+    for text in ["", "30", "s", "1.5s", "-1s", "30 s", "3601s", "1d", "99999999999999999999s", "18446744073709551615h"]
+    {
+        assert!(grace_period(text).is_err(), "{text}");
+    }
+}

@@ -1,0 +1,54 @@
+//! What is wrong with a configuration document, and where.
+
+use std::fmt;
+
+/// A place in the document; both count from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Position {
+    /// Line.
+    pub line: u64,
+    /// Column in characters.
+    pub column: u64,
+}
+
+impl Position {
+    /// The first character.
+    pub const START: Self = Self { line: 1, column: 1 };
+}
+
+impl From<serde_saphyr::Location> for Position {
+    fn from(location: serde_saphyr::Location) -> Self {
+        // An unknown location is 0:0; editors count from 1.
+        Self { line: location.line().max(1), column: location.column().max(1) }
+    }
+}
+
+/// One thing that is wrong. Prints `LINE:COLUMN: path: sentence`; whoever knows the file puts its name in front.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
+pub struct ConfigError {
+    /// Line, from 1.
+    pub line: u64,
+    /// Column in characters, from 1.
+    pub column: u64,
+    /// For example `devices[0].uplinks[1].remoteAddress`; empty for the document.
+    pub path: String,
+    /// What is wrong and what would be right.
+    pub message: String,
+}
+
+impl ConfigError {
+    /// An error at a place.
+    pub fn new(at: Position, path: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { line: at.line, column: at.column, path: path.into(), message: message.into() }
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}: ", self.line, self.column)?;
+        if !self.path.is_empty() {
+            write!(f, "{}: ", self.path)?;
+        }
+        f.write_str(&self.message)
+    }
+}

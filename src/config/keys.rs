@@ -1,0 +1,23 @@
+//! The keys of each map of the document, in the order in which an error lists them.
+
+pub(super) const DOCUMENT: &[&str] =
+    &["devices", "certificates", "certPathValidationPolicies", "authorizationServers", "accounts"];
+pub(super) const DEVICE: &[&str] = &["name", "http", "rtsp", "credentials", "uplinks"];
+pub(super) const DEVICE_ACCOUNT: &[&str] = &["username", "passwordFile"];
+pub(super) const UPLINK: &[&str] =
+    &["remoteAddress", "certificateID", "authorizationServer", "userLevel", "certPathValidationPolicyID"];
+pub(super) const CERTIFICATE: &[&str] = &["certFile", "keyFile", "secretName"];
+pub(super) const POLICY: &[&str] = &["trustAnchorFiles"];
+pub(super) const AUTHORIZATION_SERVER: &[&str] = &[
+    "type",
+    "serverUri",
+    "clientID",
+    "clientAuth",
+    "secretFile",
+    "keyFile",
+    "keyID",
+    "certificateID",
+    "scopes",
+    "certPathValidationPolicyID",
+];
+pub(super) const ACCOUNT: &[&str] = &["username", "level", "passwordFile"];

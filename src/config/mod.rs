@@ -1,0 +1,60 @@
+//! L2: the configuration document: read, validated, watched (design: one YAML document in the specification's words).
+//!
+//! [`load`] turns a text into the desired set or into all of its errors; [`source::ConfigSource`] says where texts come from.
+
+pub mod error;
+pub mod file;
+mod keys;
+mod node;
+mod raw;
+mod reader;
+mod references;
+pub mod source;
+mod validate;
+
+use std::path::Path;
+
+pub use error::ConfigError;
+
+use crate::model::{address::Scheme, authorization::AuthorizationMode, desired::DesiredSet};
+
+/// Largest document: the bound of a ConfigMap (1 MiB).
+pub const MAX_DOCUMENT_BYTES: usize = 1024 * 1024;
+
+/// What the registered parts serve. A document that asks for more is refused, so that nothing is silently ignored.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Served {
+    /// Schemes of RemoteAddress with a transport.
+    pub schemes: Vec<Scheme>,
+    /// Modes with an authorizer.
+    pub authorization_modes: Vec<AuthorizationMode>,
+    /// Whether `rtsp` of a device is served.
+    pub rtsp: bool,
+    /// Whether a device may speak HTTP/2 (`h2c://`).
+    pub h2c: bool,
+    /// Whether `credentials` of a device are used.
+    pub credentials: bool,
+    /// Whether `accounts` are used.
+    pub accounts: bool,
+}
+
+/// Reads and validates a document. Relative file names are relative to `base_dir`, the directory of the document.
+///
+/// # Errors
+/// Everything that is wrong, in the order of the document; at least one entry.
+pub fn load(text: &str, base_dir: &Path, served: &Served) -> Result<DesiredSet, Vec<ConfigError>> {
+    if text.len() > MAX_DOCUMENT_BYTES {
+        let message = format!("the document is larger than {MAX_DOCUMENT_BYTES} bytes");
+        return Err(vec![ConfigError::new(error::Position::START, "", message)]);
+    }
+    let root = node::parse(text).map_err(|error| vec![error])?;
+    validate::validate(&root, &validate::Context { base_dir, served })
+}
+
+/// The JSON Schema (draft 2020-12) of the document.
+pub fn schema() -> serde_json::Value {
+    schemars::schema_for!(raw::Document).into()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,207 @@
+//! The document as its JSON Schema describes it: every key with its meaning (ONVIF Uplink §6.1; the specification's words).
+//!
+//! The schema is made from these types. What reads documents is the room's validation, which reports all errors with their
+//! places; a test holds the keys of both together.
+#![allow(dead_code, reason = "the fields are the schema; documents are read through the located tree")]
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+
+/// Configuration of `onvif-uplink run`: the devices beside it, the uplinks they keep up, and what these refer to.
+#[derive(JsonSchema)]
+#[schemars(title = "onvif-uplink configuration", rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Document {
+    /// The neighbours that are made reachable. An empty list is valid: nothing to do.
+    devices: Vec<Device>,
+    /// Client certificates by CertificateID (NCName, at most 64 characters).
+    #[schemars(default)]
+    certificates: Option<BTreeMap<String, Certificate>>,
+    /// Whom to trust, by CertPathValidationPolicyID (NCName, at most 64 characters).
+    #[schemars(default)]
+    cert_path_validation_policies: Option<BTreeMap<String, CertPathValidationPolicy>>,
+    /// Where access tokens come from, by token (NCName, at most 64 characters).
+    #[schemars(default)]
+    authorization_servers: Option<BTreeMap<String, AuthorizationServer>>,
+    /// Who may use the uplink configuration service on the local ONVIF listener.
+    #[schemars(default)]
+    accounts: Option<Vec<Account>>,
+}
+
+/// A neighbour in the same network namespace.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+struct Device {
+    /// Unique name: lower-case letters, digits and hyphens, at most 63 (a DNS label).
+    #[schemars(regex(pattern = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"))]
+    name: String,
+    /// Its web service: `http://127.0.0.1:PORT` (HTTP/1.1) or `h2c://127.0.0.1:PORT` (HTTP/2). Loopback only.
+    http: String,
+    /// Its RTSP service: `rtsp://127.0.0.1:554`. Loopback only.
+    rtsp: Option<String>,
+    /// Accounts at the device, by user level (Administrator, Operator, User or a role). A level without one uses the next higher.
+    credentials: Option<BTreeMap<String, DeviceAccount>>,
+    /// Its uplinks.
+    uplinks: Vec<Uplink>,
+}
+
+/// An account at the device.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+struct DeviceAccount {
+    /// User name.
+    username: String,
+    /// File that holds the password.
+    password_file: String,
+}
+
+/// One relation of the device to a remote. Exactly one of certificateID and authorizationServer.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+struct Uplink {
+    /// Where to dial: `https://` (native h2c-reverse) or `wss://` (within a WebSocket). Unique within the device.
+    remote_address: String,
+    /// The client certificate, for TLS client authentication.
+    #[schemars(rename = "certificateID")]
+    certificate_id: Option<String>,
+    /// The authorization server, for an access token.
+    authorization_server: Option<String>,
+    /// What the remote may do: a level, or a list of levels and roles.
+    user_level: UserLevels,
+    /// Whom to trust; the system's roots if it is missing.
+    #[schemars(rename = "certPathValidationPolicyID")]
+    cert_path_validation_policy_id: Option<String>,
+}
+
+/// Administrator, Operator, User or a role; or a list of these.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+enum UserLevels {
+    /// One level.
+    One(String),
+    /// Several.
+    Many(Vec<String>),
+}
+
+/// A client certificate with its key: either two files or one Secret.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+struct Certificate {
+    /// PEM file: the certificate, then the intermediates.
+    cert_file: Option<String>,
+    /// PEM file: the private key.
+    key_file: Option<String>,
+    /// Name of a Secret of type kubernetes.io/tls.
+    secret_name: Option<String>,
+}
+
+/// Which server certificates are accepted.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+struct CertPathValidationPolicy {
+    /// PEM files with the trust anchors; at least one.
+    #[schemars(length(min = 1))]
+    trust_anchor_files: Vec<String>,
+}
+
+/// An AuthorizationServerConfiguration.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+struct AuthorizationServer {
+    /// The kind of authorization.
+    #[schemars(rename = "type")]
+    kind: AuthorizationServerType,
+    /// Its metadata document (RFC 8414); https only.
+    server_uri: String,
+    /// `client_id`.
+    #[schemars(rename = "clientID")]
+    client_id: String,
+    /// How the client authenticates.
+    client_auth: ClientAuth,
+    /// File that holds the secret; for the methods client_secret_*.
+    secret_file: Option<String>,
+    /// PEM file with the private key; for private_key_jwt.
+    key_file: Option<String>,
+    /// `kid` of the assertion; for private_key_jwt.
+    #[schemars(rename = "keyID")]
+    key_id: Option<String>,
+    /// Client certificate; for tls_client_auth and self_signed_tls_client_auth.
+    #[schemars(rename = "certificateID")]
+    certificate_id: Option<String>,
+    /// Requested scopes.
+    scopes: Option<Vec<String>>,
+    /// Whom to trust there; the system's roots if it is missing.
+    #[schemars(rename = "certPathValidationPolicyID")]
+    cert_path_validation_policy_id: Option<String>,
+}
+
+/// The kind of authorization.
+#[derive(JsonSchema)]
+enum AuthorizationServerType {
+    /// OAuth 2.0 client credentials (RFC 6749 §4.4).
+    OAuthClientCredentials,
+}
+
+/// How the client authenticates at the authorization server.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "snake_case")]
+enum ClientAuth {
+    /// HTTP Basic with the secret.
+    ClientSecretBasic,
+    /// The secret in the body.
+    ClientSecretPost,
+    /// An assertion signed with the secret.
+    ClientSecretJwt,
+    /// An assertion signed with a private key.
+    PrivateKeyJwt,
+    /// TLS client authentication, certificate of a CA.
+    #[schemars(rename = "tls_client_auth")]
+    Tls,
+    /// TLS client authentication, self-signed certificate.
+    #[schemars(rename = "self_signed_tls_client_auth")]
+    SelfSignedTls,
+}
+
+/// An account of the local ONVIF listener.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+struct Account {
+    /// User name.
+    username: String,
+    /// Administrator, Operator or User.
+    level: String,
+    /// File that holds the password.
+    password_file: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use crate::config::{keys, schema};
+
+    #[test]
+    fn the_schema_has_the_keys_that_are_read_and_says_what_each_means() {
+        let schema = schema();
+        let expected = [
+            ("", keys::DOCUMENT),
+            ("Device", keys::DEVICE),
+            ("DeviceAccount", keys::DEVICE_ACCOUNT),
+            ("Uplink", keys::UPLINK),
+            ("Certificate", keys::CERTIFICATE),
+            ("CertPathValidationPolicy", keys::POLICY),
+            ("AuthorizationServer", keys::AUTHORIZATION_SERVER),
+            ("Account", keys::ACCOUNT),
+        ];
+        for (name, keys) in expected {
+            let of = if name.is_empty() { &schema } else { &schema["$defs"][name] };
+            let properties = of["properties"].as_object().expect(name);
+            let found: BTreeSet<_> = properties.keys().map(String::as_str).collect();
+            assert_eq!(found, keys.iter().copied().collect(), "{name}");
+            assert_eq!(of["additionalProperties"], false, "{name}");
+            assert!(properties.values().all(|property| property["description"].is_string()), "{name}");
+        }
+        assert_eq!(schema["title"], "onvif-uplink configuration");
+        assert!(schema["$schema"].as_str().is_some_and(|draft| draft.contains("2020-12")));
+    }
+}

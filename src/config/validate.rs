@@ -1,0 +1,272 @@
+//! From the located tree to the desired set: every reference resolved, every error noted (ONVIF Uplink §6.1).
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+};
+
+use super::{
+    Served,
+    error::{ConfigError, Position},
+    keys,
+    node::{EMPTY, Node, Value},
+    reader::{Cursor, Errors, Fields},
+    references::References,
+};
+use crate::model::{
+    address::RemoteAddress,
+    authorization::{Authorization, AuthorizationMode, Trust},
+    desired::DesiredSet,
+    device::{Device, DeviceAccount, DeviceScheme, LoopbackUrl},
+    uplink::Uplink,
+    user_level::UserLevel,
+};
+
+/// Longest device name: it is a DNS label of the front's host names (RFC 1035 §2.3.4).
+const MAX_NAME: usize = 63;
+
+/// What every step of the validation needs.
+pub(super) struct Context<'c> {
+    pub(super) base_dir: &'c Path,
+    pub(super) served: &'c Served,
+}
+
+impl Context<'_> {
+    /// A file named by the document; relative to the directory of the document.
+    pub(super) fn file(&self, cursor: &Cursor<'_>, errors: &mut Errors) -> Option<PathBuf> {
+        cursor.text(errors).map(|text| self.base_dir.join(text))
+    }
+
+    /// A file that must be named.
+    pub(super) fn required_file(&self, fields: &Fields<'_>, key: &str, errors: &mut Errors) -> Option<PathBuf> {
+        self.file(fields.required(key, errors)?, errors)
+    }
+}
+
+/// Validates a document.
+pub(super) fn validate(root: &Node, context: &Context<'_>) -> Result<DesiredSet, Vec<ConfigError>> {
+    let mut errors = Errors::default();
+    let root = Cursor::root(root);
+    let mut uplinks = Vec::new();
+    if root.node.value == Value::Null {
+        errors.add(Position::START, "", EMPTY);
+    } else if let Some(fields) = root.fields(keys::DOCUMENT, &mut errors) {
+        let references = References::read(&fields, context, &mut errors);
+        accounts(&fields, context, &mut errors);
+        if let Some(devices) = fields.required("devices", &mut errors) {
+            let mut names = BTreeMap::new();
+            for device in devices.list(&mut errors) {
+                uplinks.extend(read_device(&device, &mut names, &references, context, &mut errors));
+            }
+        }
+    }
+    match errors.into_sorted() {
+        errors if errors.is_empty() => Ok(DesiredSet::new(uplinks)),
+        errors => Err(errors),
+    }
+}
+
+fn read_device<'n>(
+    cursor: &Cursor<'n>,
+    names: &mut BTreeMap<&'n str, Position>,
+    references: &References,
+    context: &Context<'_>,
+    errors: &mut Errors,
+) -> Vec<Uplink> {
+    let Some(fields) = cursor.fields(keys::DEVICE, errors) else { return Vec::new() };
+    let name = fields.required_text("name", errors).and_then(|(name, at)| {
+        if let Some(first) = names.insert(name, at.node.at) {
+            errors.at(at, format!("the name `{name}` is taken by the device at line {}", first.line));
+        }
+        let checked = device_name(name);
+        errors.keep(at, checked).map(str::to_owned)
+    });
+    let http =
+        fields.required("http", errors).and_then(|at| loopback(at, &[DeviceScheme::Http, DeviceScheme::H2c], errors));
+    if let (Some(url), Some(at)) = (http, fields.optional("http"))
+        && url.scheme() == DeviceScheme::H2c
+        && !context.served.h2c
+    {
+        errors.at(at, "h2c:// is not served by this version; use http://");
+    }
+    let rtsp = fields.optional("rtsp").and_then(|at| {
+        if !context.served.rtsp {
+            errors.at(at, "RTSP is not served by this version; remove the key");
+        }
+        loopback(at, &[DeviceScheme::Rtsp], errors)
+    });
+    let credentials = credentials(&fields, context, errors);
+    let device = name.zip(http).map(|(name, http)| Device { name, http, rtsp, credentials });
+    let Some(list) = fields.required("uplinks", errors) else { return Vec::new() };
+    let mut remotes = BTreeMap::new();
+    // An uplink is read even if its device is wrong: its own errors are to be seen too.
+    let read: Vec<_> =
+        list.list(errors).iter().map(|at| read_uplink(at, &mut remotes, references, context, errors)).collect();
+    let Some(device) = device else { return Vec::new() };
+    let complete = |(remote, authorization, trust, user_level)| Uplink {
+        device: device.clone(),
+        remote,
+        authorization,
+        trust,
+        user_level,
+    };
+    read.into_iter().flatten().map(complete).collect()
+}
+
+fn device_name(name: &str) -> Result<&str, String> {
+    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if name.len() > MAX_NAME || !name.chars().all(allowed) || name.starts_with('-') || name.ends_with('-') {
+        return Err(format!(
+            "a device name has lower-case letters, digits and inner hyphens, at most {MAX_NAME}, because it becomes part of URLs and host names"
+        ));
+    }
+    Ok(name)
+}
+
+fn loopback(cursor: &Cursor<'_>, schemes: &[DeviceScheme], errors: &mut Errors) -> Option<LoopbackUrl> {
+    let text = cursor.text(errors)?;
+    let url = errors.keep(cursor, LoopbackUrl::parse(text))?;
+    if !schemes.contains(&url.scheme()) {
+        let names: Vec<_> = schemes.iter().map(|scheme| format!("{}://", scheme.as_str())).collect();
+        errors.at(cursor, format!("the scheme must be {}", names.join(" or ")));
+        return None;
+    }
+    Some(url)
+}
+
+fn credentials(fields: &Fields<'_>, context: &Context<'_>, errors: &mut Errors) -> BTreeMap<UserLevel, DeviceAccount> {
+    let Some(cursor) = fields.optional("credentials") else { return BTreeMap::new() };
+    if !context.served.credentials {
+        errors.at(cursor, "credentials at the device are not served by this version; remove the key");
+    }
+    let mut found = BTreeMap::new();
+    for (level, at, entry) in cursor.entries(errors) {
+        let level = match UserLevel::parse(level) {
+            Ok(level) => Some(level),
+            Err(message) => {
+                errors.add(at, &entry.path, message);
+                None
+            }
+        };
+        let Some(account) = entry.fields(keys::DEVICE_ACCOUNT, errors) else { continue };
+        let username = account.required_text("username", errors).map(|(text, _)| text.to_owned());
+        let password_file = context.required_file(&account, "passwordFile", errors);
+        if let (Some(level), Some(username), Some(password_file)) = (level, username, password_file)
+            && found.insert(level, DeviceAccount { username, password_file }).is_some()
+        {
+            errors.add(at, &entry.path, "this level has an account already, written with or without `onvif:`");
+        }
+    }
+    found
+}
+
+type UplinkParts = (RemoteAddress, Authorization, Trust, Vec<UserLevel>);
+
+fn read_uplink<'n>(
+    cursor: &Cursor<'n>,
+    remotes: &mut BTreeMap<&'n str, Position>,
+    references: &References,
+    context: &Context<'_>,
+    errors: &mut Errors,
+) -> Option<UplinkParts> {
+    let fields = cursor.fields(keys::UPLINK, errors)?;
+    let remote = fields.required_text("remoteAddress", errors).and_then(|(text, at)| {
+        if let Some(first) = remotes.insert(text, at.node.at) {
+            errors.at(at, format!("this device has an uplink to it already, at line {}", first.line));
+        }
+        let remote = errors.keep(at, RemoteAddress::parse(text))?;
+        if !context.served.schemes.contains(&remote.scheme()) {
+            let served: Vec<_> = context.served.schemes.iter().map(|scheme| format!("{scheme}://")).collect();
+            let served = served.join(" or ");
+            errors.at(at, format!("{}:// is not served by this version; use {served}", remote.scheme()));
+        }
+        Some(remote)
+    });
+    let authorization = authorization(&fields, references, context, errors);
+    let trust = references.trust(&fields, errors);
+    let user_level = fields.required("userLevel", errors).and_then(|at| user_levels(at, errors));
+    Some((remote?, authorization?, trust?, user_level?))
+}
+
+fn authorization(
+    fields: &Fields<'_>,
+    references: &References,
+    context: &Context<'_>,
+    errors: &mut Errors,
+) -> Option<Authorization> {
+    let chosen = match (fields.optional("certificateID"), fields.optional("authorizationServer")) {
+        (None, None) => {
+            let message = "authentication is missing: write certificateID (mTLS) or authorizationServer (access token)";
+            errors.add(fields.at, &fields.path, message);
+            return None;
+        }
+        (Some(_), Some(second)) => {
+            let message = "authentication is ambiguous: write certificateID or authorizationServer, not both";
+            errors.at(second, message);
+            return None;
+        }
+        (Some(certificate), None) => {
+            not_served(certificate, AuthorizationMode::Mtls, context, errors);
+            Authorization::Mtls(references.certificate(certificate, errors)?)
+        }
+        (None, Some(server)) => {
+            not_served(server, AuthorizationMode::AccessToken, context, errors);
+            Authorization::AccessToken(Box::new(references.server(server, errors)?))
+        }
+    };
+    Some(chosen)
+}
+
+fn not_served(cursor: &Cursor<'_>, mode: AuthorizationMode, context: &Context<'_>, errors: &mut Errors) {
+    if !context.served.authorization_modes.contains(&mode) {
+        let served: Vec<_> = context.served.authorization_modes.iter().map(|mode| mode.as_str()).collect();
+        let message =
+            format!("authorization by {} is not served by this version; use {}", mode.as_str(), served.join(" or "));
+        errors.at(cursor, message);
+    }
+}
+
+fn user_levels(cursor: &Cursor<'_>, errors: &mut Errors) -> Option<Vec<UserLevel>> {
+    let items = match &cursor.node.value {
+        Value::List(items) if items.is_empty() => {
+            errors.at(cursor, "names no level; write Administrator, Operator, User or a role");
+            return None;
+        }
+        Value::List(_) => cursor.list(errors),
+        _ => vec![cursor.clone()],
+    };
+    let mut levels = Vec::new();
+    for item in &items {
+        let level = item.text(errors).and_then(|text| errors.keep(item, UserLevel::parse(text)));
+        if let Some(level) = level {
+            if levels.contains(&level) {
+                errors.at(item, format!("`{level}` is named twice"));
+            }
+            levels.push(level);
+        }
+    }
+    (levels.len() == items.len()).then_some(levels)
+}
+
+fn accounts(fields: &Fields<'_>, context: &Context<'_>, errors: &mut Errors) {
+    let Some(cursor) = fields.optional("accounts") else { return };
+    if !context.served.accounts {
+        errors.at(cursor, "accounts are not served by this version; remove the key");
+    }
+    let mut names = BTreeSet::new();
+    for account in cursor.list(errors) {
+        let Some(fields) = account.fields(keys::ACCOUNT, errors) else { continue };
+        if let Some((name, at)) = fields.required_text("username", errors)
+            && !names.insert(name)
+        {
+            errors.at(at, format!("there is an account `{name}` already"));
+        }
+        if let Some((level, at)) = fields.required_text("level", errors) {
+            let level = UserLevel::parse(level);
+            if let Some(UserLevel::Role(_)) = errors.keep(at, level) {
+                errors.at(at, "an account has the level Administrator, Operator or User");
+            }
+        }
+        context.required_file(&fields, "passwordFile", errors);
+    }
+}

@@ -1,0 +1,161 @@
+//! The camera emulator: an unmodified HTTP camera as the sidecar meets it, without the hardware.
+//!
+//! An index page, a JPEG snapshot, an endless Motion JPEG stream of a moving, time-stamped test picture, the ONVIF device
+//! service, and a source and a sink of bulk data. It stands beside the sidecar in the demo, alone as
+//! `onvif-uplink camera` in a pod, and as the device in tests. It knows nothing of uplinks; there is no authentication,
+//! as it listens on loopback beside the sidecar.
+//!
+//! `canvas` draws shapes, `picture` a whole frame from number and time, `barcode` the machine-readable strip in it, `encode`
+//! makes the JPEG, `feed` is the frame clock and shares each picture among viewers, `http` maps paths, `soap` answers
+//! ONVIF, `bulk` gives and takes large bodies.
+
+pub mod barcode;
+pub mod bulk;
+pub mod canvas;
+pub mod encode;
+pub mod feed;
+pub mod http;
+pub mod picture;
+pub mod soap;
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use socket2::{SockRef, TcpKeepalive};
+use time::OffsetDateTime;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+    time::timeout_at,
+};
+
+use crate::base::{drain::Drain, tasks::Tasks};
+
+/// Connections at once: far more than a sidecar's pool and some browsers need; with the buffer of each, at most 64 MiB.
+const MAX_CONNECTIONS: usize = 512;
+/// A peer that acknowledges nothing for so long is gone, also in the middle of a video stream.
+const PEER_GONE: Duration = Duration::from_secs(60);
+/// Pause after a failed accept, which is nearly always a lack of file descriptors: time for some to come back.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// A bound camera that does not answer yet.
+#[derive(Debug)]
+pub struct Camera {
+    listener: TcpListener,
+    http_addr: SocketAddr,
+    name: Arc<str>,
+}
+
+impl Camera {
+    /// Binds the web server; port 0 takes any free one. Its name is `camera-1` unless [`Camera::named`] says otherwise.
+    ///
+    /// # Errors
+    /// Those of the operating system: the address is in use or not of this machine.
+    pub async fn bind(http: SocketAddr) -> io::Result<Self> {
+        let listener = TcpListener::bind(http).await?;
+        let http_addr = listener.local_addr()?;
+        Ok(Self { listener, http_addr, name: Arc::from("camera-1") })
+    }
+
+    /// Gives it another name: shown in the picture and on the page, and its serial number in ONVIF.
+    pub fn named(self, name: &str) -> Self {
+        Self { name: Arc::from(name), ..self }
+    }
+
+    /// Where the web server listens, with the real port.
+    pub fn http_addr(&self) -> SocketAddr {
+        self.http_addr
+    }
+
+    /// Serves until the drain starts, then lets running requests finish until its deadline; video streams end at once.
+    /// Returns when nothing of the camera is left. Aborting it ends everything at once.
+    pub async fn run(self, mut drain: Drain) {
+        let (feed, clockwork) = feed::feed(&self.name);
+        let site = http::Site::new(feed, &self.name, facts(&self.name), self.http_addr);
+        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let mut tasks = Tasks::new();
+        tasks.spawn("camera clockwork", clockwork.run(drain.clone()));
+        let draining = loop {
+            let accepted = async {
+                let place = Arc::clone(&places).acquire_owned().await.expect("the semaphore is never closed");
+                (self.listener.accept().await, place)
+            };
+            tokio::select! {
+                (accepted, place) = accepted => match accepted {
+                    Ok((stream, _)) => {
+                        prepare(&stream);
+                        let (site, drain) = (site.clone(), drain.clone());
+                        tasks.spawn("camera connection", async move {
+                            http::serve(stream, site, drain).await;
+                            drop(place);
+                        });
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "the camera cannot accept a connection; it tries again");
+                        tokio::time::sleep(ACCEPT_PAUSE).await;
+                    }
+                },
+                // Reaps what has ended; disabled when nothing is left, or it would be ready again and again.
+                () = tasks.finished(), if !tasks.is_empty() => {}
+                draining = drain.started() => break draining,
+            }
+        };
+        drop(self.listener);
+        if timeout_at(draining.deadline, tasks.finished()).await.is_err() {
+            tasks.abort().await;
+        }
+    }
+}
+
+fn facts(name: &str) -> soap::Facts {
+    soap::Facts {
+        manufacturer: "onvif-uplink".to_owned(),
+        model: "Camera emulator".to_owned(),
+        firmware: env!("CARGO_PKG_VERSION").to_owned(),
+        serial: name.to_owned(),
+        hardware: std::env::consts::ARCH.to_owned(),
+    }
+}
+
+/// Socket options; a camera without them still works, so a refusal is only noted.
+fn prepare(stream: &TcpStream) {
+    let socket = SockRef::from(stream);
+    let keepalive = TcpKeepalive::new().with_time(PEER_GONE);
+    let mut results = vec![stream.set_nodelay(true), socket.set_tcp_keepalive(&keepalive)];
+    // Also ends a connection whose peer is alive but reads nothing: a zero window counts as no acknowledgement.
+    #[cfg(target_os = "linux")]
+    results.push(socket.set_tcp_user_timeout(Some(PEER_GONE)));
+    for error in results.into_iter().filter_map(Result::err) {
+        tracing::debug!(%error, "a socket option of the camera was refused");
+    }
+}
+
+/// Date and time of a moment; 1970 for one that no calendar has.
+fn utc(unix_ms: u64) -> OffsetDateTime {
+    let nanoseconds = i128::from(unix_ms) * 1_000_000;
+    OffsetDateTime::from_unix_timestamp_nanos(nanoseconds).unwrap_or(OffsetDateTime::UNIX_EPOCH)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+    use crate::base::drain::drain;
+
+    #[tokio::test]
+    async fn a_bound_camera_answers_on_its_port_and_ends_with_the_drain() {
+        let camera = Camera::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap().named("porch");
+        let address = camera.http_addr();
+        let (switch, drain) = drain();
+        let mut tasks = Tasks::new();
+        tasks.spawn("camera", camera.run(drain));
+        let mut client = TcpStream::connect(address).await.unwrap();
+        client.write_all(b"GET / HTTP/1.1\r\nHost: c\r\nConnection: close\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.contains("<h1>porch</h1>"), "{answer}");
+        switch.start(Duration::from_secs(30));
+        tasks.finished().await;
+        assert!(TcpStream::connect(address).await.is_err());
+    }
+}

@@ -1,0 +1,111 @@
+//! What can go wrong between us and the device, as the answer that the remote reads and the line that the log gets.
+
+use std::sync::{Mutex, PoisonError};
+
+use http::{HeaderValue, StatusCode, header};
+
+use super::limits::{RETRY_AFTER_BUSY, RETRY_AFTER_DOWN};
+use crate::base::http::{BodyError, Response, text_response};
+
+/// Why there is no answer of the device.
+#[derive(Debug, thiserror::Error)]
+pub enum Fault {
+    /// Nothing listens, since the start.
+    #[error("the device does not accept connections yet")]
+    Starting,
+    /// Nothing listens, or another error of the dial.
+    #[error("the device does not accept connections ({0})")]
+    Down(std::io::ErrorKind),
+    /// No answer to the TCP handshake.
+    #[error("the device did not accept the connection in time")]
+    ConnectTimeout,
+    /// All connections are in use.
+    #[error("the device is busy: all connections to it are in use")]
+    Busy,
+    /// All connections that may carry endless answers are in use.
+    #[error("the device is busy: as many endless streams as it may have are open")]
+    StreamsBusy,
+    /// No response head in time.
+    #[error("the device did not answer in time")]
+    HeadTimeout,
+    /// The connection ended before an answer.
+    #[error("the device closed the connection without an answer")]
+    Closed,
+    /// What came is not HTTP/1.1, or cannot be trusted.
+    #[error("the device's answer cannot be forwarded: {0}")]
+    Malformed(String),
+    /// The request's own body broke or has another length than it announced.
+    #[error("the request's body broke: {0}")]
+    Upload(&'static str),
+}
+
+impl Fault {
+    /// From the HTTP/1.1 side.
+    pub fn from_hyper(error: &hyper::Error) -> Self {
+        if error.is_user() {
+            let mut cause = std::error::Error::source(error);
+            while let Some(inner) = cause {
+                if let Some(BodyError::Length(why)) = inner.downcast_ref::<BodyError>() {
+                    return Self::Upload(why);
+                }
+                cause = inner.source();
+            }
+            return Self::Upload("it ended early");
+        }
+        if error.is_parse_too_large() {
+            return Self::Malformed("its head is too large".to_owned());
+        }
+        if error.is_parse() {
+            return Self::Malformed(error.to_string());
+        }
+        Self::Closed
+    }
+
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::Starting | Self::Busy | Self::StreamsBusy => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Down(_) | Self::Closed | Self::Malformed(_) => StatusCode::BAD_GATEWAY,
+            Self::ConnectTimeout | Self::HeadTimeout => StatusCode::GATEWAY_TIMEOUT,
+            Self::Upload(_) => StatusCode::BAD_REQUEST,
+        }
+    }
+
+    /// The answer to the remote, with `Retry-After` where coming back helps.
+    pub fn response(&self) -> Response {
+        let mut response = text_response(self.status(), &self.to_string());
+        let retry = match self {
+            Self::Starting | Self::Down(_) | Self::ConnectTimeout => RETRY_AFTER_DOWN,
+            Self::Busy | Self::StreamsBusy => RETRY_AFTER_BUSY,
+            _ => return response,
+        };
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(retry));
+        response
+    }
+}
+
+/// Says once per change what is wrong with the device, not once per request.
+#[derive(Debug, Default)]
+pub struct Health(Mutex<Option<String>>);
+
+impl Health {
+    /// Notes a fault of the device; the remote's own faults are no news about it.
+    pub fn failed(&self, device: &str, fault: &Fault) {
+        if matches!(fault, Fault::Upload(_)) {
+            return;
+        }
+        let sentence = fault.to_string();
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.as_ref() != Some(&sentence) {
+            tracing::warn!(device, "{sentence}");
+            *last = Some(sentence);
+        }
+    }
+
+    /// Notes an answer.
+    pub fn answered(&self, device: &str) {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.take().is_some() {
+            tracing::info!(device, "the device answers again");
+        }
+    }
+}

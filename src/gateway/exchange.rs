@@ -1,0 +1,238 @@
+//! One request on one session: head and body out, response back, and what happens when either side gives up.
+//!
+//! The upload runs beside the response, so an early answer reaches the client while the body still goes. Dropping the response
+//! body (the client went away) drops every handle of the stream, which resets it with CANCEL at once.
+
+use std::{
+    future::poll_fn,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use h2::Reason;
+use http::{HeaderMap, StatusCode, header};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use tokio::{sync::Notify, time::timeout};
+
+use super::{
+    owned::AbortOnDrop,
+    session::{Core, Session},
+};
+use crate::base::{
+    activity::OpenStream,
+    http::{Body, BodyError, Response},
+    http2::{pump::pump, receive::ReceiveBody},
+};
+
+/// How long a request waits for the device to allow one more stream.
+const SLOT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a body waits for the device's 100 (RFC 9110 §10.1.1: no client waits for ever, and neither do we).
+const EXPECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Why there is no response.
+#[derive(Debug)]
+pub enum ExchangeError {
+    /// The device did not process the request; it may be sent again, with its body untouched.
+    NotProcessed(Retry),
+    /// The device has as many streams open as it allows.
+    NoSlot,
+    /// The stream or the session broke.
+    Broken(h2::Error),
+}
+
+/// What is needed to send a request again.
+#[derive(Debug)]
+pub struct Retry {
+    /// The head.
+    pub head: http::Request<()>,
+    /// The body, of which nothing has been read.
+    pub body: Body,
+}
+
+/// Sends one request and waits for the head of its response. Cancel safe: dropping the future resets the stream.
+///
+/// # Errors
+/// [`ExchangeError`].
+pub async fn exchange(session: &Session, head: http::Request<()>, body: Body) -> Result<Response, ExchangeError> {
+    let core = session.core();
+    let Ok(mut sender) = session.sender().ready().await else {
+        return Err(ExchangeError::NotProcessed(Retry { head, body }));
+    };
+    let copy = copy_of(&head);
+    let expects = head.headers().contains_key(header::EXPECT);
+    let ended = body.is_end_stream();
+    let (mut response, mut stream) = match sender.send_request(head, ended) {
+        Ok(sent) => sent,
+        Err(error) if error.is_io() || error.is_go_away() => {
+            return Err(ExchangeError::NotProcessed(Retry { head: copy, body }));
+        }
+        Err(error) => return Err(ExchangeError::Broken(error)),
+    };
+    let open = core.activity.stream_opened();
+    // The library queues what exceeds the device's limit of streams; its readiness says when this one went out.
+    match timeout(SLOT_TIMEOUT, sender.ready()).await {
+        Err(_) => return Err(ExchangeError::NoSlot),
+        Ok(Err(_)) if !core.has_ended() => {}
+        Ok(_) => {}
+    }
+    let (untouched, body) = Untouched::wrap(body);
+    let go = Arc::new(Notify::new());
+    let upload = (!ended).then(|| {
+        let (share, go) = (Arc::clone(&core.share), Arc::clone(&go));
+        AbortOnDrop::new(core.uploads.spawn(async move {
+            if expects {
+                let _ = timeout(EXPECT_TIMEOUT, go.notified()).await;
+            }
+            if let Err(error) = pump(body, &mut stream, &share).await {
+                tracing::debug!(%error, "an upload ended early");
+            }
+        }))
+    });
+    match answer(&mut response, &go).await {
+        Ok(response) => Ok(respond(response, upload, open, &go)),
+        Err(error) if is_unprocessed(&error) => {
+            drop(upload);
+            match untouched.take() {
+                Some(body) => Err(ExchangeError::NotProcessed(Retry { head: copy, body })),
+                None => Err(ExchangeError::Broken(error)),
+            }
+        }
+        Err(error) => Err(ExchangeError::Broken(error)),
+    }
+}
+
+/// The final response. A 100 lets the body go; other 1xx answers end here, because hyper's server cannot send them.
+async fn answer(
+    response: &mut h2::client::ResponseFuture,
+    go: &Notify,
+) -> Result<http::Response<h2::RecvStream>, h2::Error> {
+    poll_fn(|cx| {
+        while let Poll::Ready(Some(Ok(informational))) = response.poll_informational(cx) {
+            if informational.status() == StatusCode::CONTINUE {
+                go.notify_one();
+            }
+        }
+        Pin::new(&mut *response).poll(cx)
+    })
+    .await
+}
+
+fn respond(
+    response: http::Response<h2::RecvStream>,
+    upload: Option<AbortOnDrop>,
+    open: OpenStream,
+    go: &Notify,
+) -> Response {
+    let (parts, stream) = response.into_parts();
+    go.notify_one();
+    // The end is END_STREAM alone: a content-length must not hide the trailers.
+    let body = ReceiveBody::new(stream, None);
+    http::Response::from_parts(parts, Body::new(Answer { body, upload, ended: false, _open: open }))
+}
+
+/// RFC 9113 §8.7: REFUSED_STREAM, or a stream beyond the last one that a GOAWAY names.
+fn is_unprocessed(error: &h2::Error) -> bool {
+    let reason = error.reason();
+    error.is_remote()
+        && ((error.is_reset() && reason == Some(Reason::REFUSED_STREAM))
+            || (error.is_go_away() && reason == Some(Reason::NO_ERROR)))
+}
+
+fn copy_of(head: &http::Request<()>) -> http::Request<()> {
+    let mut copy = http::Request::new(());
+    *copy.method_mut() = head.method().clone();
+    *copy.uri_mut() = head.uri().clone();
+    *copy.version_mut() = head.version();
+    *copy.headers_mut() = HeaderMap::clone(head.headers());
+    copy
+}
+
+/// The response body, with the upload that runs beside it.
+struct Answer {
+    body: ReceiveBody,
+    upload: Option<AbortOnDrop>,
+    ended: bool,
+    _open: OpenStream,
+}
+
+impl HttpBody for Answer {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        self.ended |= frame.is_none();
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        // A complete answer does not end the upload (RFC 9113 §8.1); a client that went away does.
+        if (self.ended || self.body.is_end_stream())
+            && let Some(upload) = &mut self.upload
+        {
+            upload.release();
+        }
+    }
+}
+
+/// Remembers whether anything was read of a body, and gives it back if not.
+struct Untouched(Arc<Mutex<Option<Body>>>);
+
+impl Untouched {
+    fn wrap(body: Body) -> (Self, Body) {
+        let shared = Arc::new(Mutex::new(Some(body)));
+        (Self(Arc::clone(&shared)), Body::new(Lent { shared, body: None }))
+    }
+
+    fn take(&self) -> Option<Body> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// A body that takes the real one at the first read that gives something.
+struct Lent {
+    shared: Arc<Mutex<Option<Body>>>,
+    body: Option<Body>,
+}
+
+impl HttpBody for Lent {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = &mut *self;
+        if let Some(body) = &mut this.body {
+            return Pin::new(body).poll_frame(cx);
+        }
+        let mut shared = this.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(body) = shared.as_mut() else { return Poll::Ready(None) };
+        let frame = ready!(Pin::new(body).poll_frame(cx));
+        this.body = shared.take();
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.as_ref().is_some_and(HttpBody::is_end_stream)
+    }
+}
+
+/// The sentence for a client whose request met a broken stream or session.
+pub fn broken_sentence(core: &Core, error: &h2::Error) -> String {
+    match error.reason().filter(|_| error.is_reset()) {
+        Some(reason) => format!("the device {} gave the request up ({reason:?})", core.device),
+        None => format!("the connection to the device {} broke while it worked on the request; try again", core.device),
+    }
+}

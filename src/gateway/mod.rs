@@ -1,0 +1,199 @@
+//! L5: the cloud side of an uplink, first form, with a composition root of its own.
+//!
+//! - [`accept`]: devices come in; [`upgrade`]: the 101; [`session`]: HTTP/2 as client on the device's connection.
+//! - [`directory`]: which device has which session; [`exchange`]: one request on one session.
+//! - [`expose`]: the front; [`route`], [`fields`], [`auth`], [`page`]: what it decides about a request.
+//! - [`metrics`], [`reload`] (files that change), [`owned`] (tasks).
+
+pub mod accept;
+pub mod auth;
+pub mod directory;
+pub mod exchange;
+pub mod expose;
+pub mod fields;
+pub mod metrics;
+pub mod owned;
+pub mod page;
+pub mod reload;
+pub mod route;
+pub mod session;
+pub mod upgrade;
+
+use std::{
+    io,
+    net::{SocketAddr, TcpListener},
+    num::NonZeroUsize,
+    path::PathBuf,
+    sync::Arc,
+};
+
+use prometheus_client::registry::Registry;
+
+use self::{accept::Acceptor, auth::FrontAccess, directory::Directory, expose::Front, metrics::Metrics, reload::Reloading};
+use crate::{
+    base::{drain::Drain, shard::Shards},
+    tls::server::{IdentityField, server_config},
+};
+
+/// Connections that wait to be accepted; a fleet that comes back after an outage comes all at once.
+const BACKLOG: i32 = 1024;
+
+/// What a gateway is started with (design.md §6).
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where devices connect; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Certificate chain of the gateway, PEM.
+    pub cert: PathBuf,
+    /// Its key, PEM.
+    pub key: PathBuf,
+    /// The authorities of the devices' certificates, PEM.
+    pub client_ca: PathBuf,
+    /// What of a certificate names the device.
+    pub identity: IdentityField,
+    /// Where clients connect; port 0 takes a free one.
+    pub front: SocketAddr,
+    /// `<device>.<suffix>` names a device.
+    pub front_domain: Option<String>,
+    /// File with the token of the front.
+    pub front_token_file: Option<PathBuf>,
+    /// Anybody who reaches the front may use it.
+    pub front_open: bool,
+    /// Shards; one is enough for some Gbit/s.
+    pub threads: NonZeroUsize,
+}
+
+/// Why a gateway does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// The options or the files that they name are unusable.
+    #[error("{0}")]
+    Invalid(String),
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address} (--{option}): {error}")]
+    Listen {
+        /// The flag.
+        option: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// What the operating system said.
+        error: io::Error,
+    },
+}
+
+/// A gateway that listens; [`Gateway::run`] makes it work.
+pub struct Gateway {
+    acceptor: Arc<Acceptor>,
+    front: Arc<Front>,
+    uplinks: TcpListener,
+    clients: TcpListener,
+    listen: SocketAddr,
+    front_address: SocketAddr,
+    threads: NonZeroUsize,
+}
+
+impl Gateway {
+    /// Checks the options, reads the files and binds both addresses. Blocks while it reads.
+    ///
+    /// # Errors
+    /// [`BuildError`], with a sentence that says what to change.
+    pub fn build(options: Options) -> Result<Self, BuildError> {
+        let access = FrontAccess::new(options.front, options.front_token_file, options.front_open).map_err(BuildError::Invalid)?;
+        let (cert, key, client_ca) = (options.cert.clone(), options.key.clone(), options.client_ca.clone());
+        let tls = Reloading::new(&[&options.cert, &options.key, &options.client_ca], move || {
+            server_config(&cert, &key, &client_ca).map_err(|failure| failure.message)
+        })
+        .map_err(BuildError::Invalid)?;
+        let (uplinks, listen) = bind("listen", options.listen)?;
+        let (clients, front_address) = bind("front", options.front)?;
+        let mut suffixes: Vec<String> =
+            options.front_domain.iter().map(|domain| domain.trim_matches('.').to_ascii_lowercase()).collect();
+        if suffixes.iter().any(String::is_empty) {
+            return Err(BuildError::Invalid("--front-domain must name a domain, for example cameras.example.com".to_owned()));
+        }
+        // Browsers resolve every name below localhost to this machine: device names work there without any set-up.
+        if front_address.ip().is_loopback() && !suffixes.iter().any(|suffix| suffix == "localhost") {
+            suffixes.push("localhost".to_owned());
+        }
+        let (directory, metrics) = (Arc::new(Directory::default()), Metrics::default());
+        Ok(Self {
+            acceptor: Acceptor::new(tls, options.identity, Arc::clone(&directory), metrics.clone()),
+            front: Front::new(access, suffixes, directory, metrics),
+            uplinks,
+            clients,
+            listen,
+            front_address,
+            threads: options.threads,
+        })
+    }
+
+    /// Where devices connect.
+    pub fn listen_address(&self) -> SocketAddr {
+        self.listen
+    }
+
+    /// Where clients connect.
+    pub fn front_address(&self) -> SocketAddr {
+        self.front_address
+    }
+
+    /// Puts the gateway's metrics on a registry.
+    pub fn register(&self, registry: &mut Registry) {
+        self.front.metrics.register(registry, &self.front.directory);
+    }
+
+    /// What `/status` of the admin listener shows; may be called as long as the process lives.
+    pub fn status(&self) -> Arc<dyn Fn() -> serde_json::Value + Send + Sync> {
+        let directory = Arc::clone(&self.front.directory);
+        Arc::new(move || {
+            let online = directory.online();
+            serde_json::json!({ "devices": page::devices_json(online.iter().map(AsRef::as_ref)) })
+        })
+    }
+
+    /// Serves until the drain starts, lets clients finish, then ends the sessions; at the drain's deadline everything ends.
+    /// Cancel safe: dropping the future ends the gateway.
+    ///
+    /// # Errors
+    /// When the operating system refuses a thread or a listener.
+    pub async fn run(self, drain: Drain) -> io::Result<()> {
+        let shards = Shards::start("gateway", self.threads)?;
+        let (mut uplinks, mut clients) = (Vec::new(), Vec::new());
+        for index in 0..self.threads.get() {
+            let (shard, listener) = (shards.nth(index), self.uplinks.try_clone()?);
+            let (acceptor, until) = (Arc::clone(&self.acceptor), drain.clone());
+            uplinks.push(shard.spawn(async move {
+                acceptor.serve(tokio::net::TcpListener::from_std(listener)?, until).await;
+                Ok::<_, io::Error>(())
+            }));
+            let (front, until, listener) = (Arc::clone(&self.front), drain.clone(), self.clients.try_clone()?);
+            clients.push(shard.spawn(async move {
+                front.serve(tokio::net::TcpListener::from_std(listener)?, until).await;
+                Ok::<_, io::Error>(())
+            }));
+        }
+        drop((self.uplinks, self.clients));
+        for part in clients {
+            part.await.map_err(io::Error::other)??;
+        }
+        self.front.directory.close();
+        for part in uplinks {
+            part.await.map_err(io::Error::other)??;
+        }
+        Ok(())
+    }
+}
+
+fn bind(option: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), BuildError> {
+    let listen = || -> io::Result<(TcpListener, SocketAddr)> {
+        let socket = socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None)?;
+        socket.set_reuse_address(true)?;
+        socket.set_nonblocking(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        let listener = TcpListener::from(socket);
+        let bound = listener.local_addr()?;
+        Ok((listener, bound))
+    };
+    listen().map_err(|error| BuildError::Listen { option, address, error })
+}

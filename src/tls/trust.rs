@@ -1,0 +1,108 @@
+//! Whom we trust as the remote: trust anchors (ONVIF Security, CertPathValidationPolicy; RFC 5280 §6.1.1).
+//!
+//! A policy replaces the system's roots, it never adds to them. The check itself, names included (RFC 6125: SAN dNSName
+//! with wildcards, SAN iPAddress, never the common name), is that of webpki; [`super::refusal`] says what it found.
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use rustls::{RootCertStore, pki_types::CertificateDer};
+use rustls_native_certs::CertificateResult;
+
+use super::pem;
+use crate::model::{
+    authorization::Trust,
+    failure::{Cause, Failure},
+};
+
+/// How old the cached system roots may become: distributions update them a few times a year, and reading them takes
+/// some milliseconds.
+const SYSTEM_ROOTS_AGE_MAX: Duration = Duration::from_secs(600);
+
+/// The trust anchors of one attempt; never empty.
+#[derive(Clone, Debug)]
+pub struct Anchors(Arc<RootCertStore>);
+
+impl Anchors {
+    /// Loads what `trust` refers to. Blocks: run it on a blocking thread.
+    ///
+    /// # Errors
+    /// A cause of the phase authorize: a file that is unreadable or holds no usable certificate, or a system without roots.
+    pub fn load(trust: &Trust) -> Result<Self, Failure> {
+        match trust {
+            Trust::SystemRoots => system_roots(),
+            Trust::Policy(policy) => Self::from_files(&policy.trust_anchor_files),
+        }
+    }
+
+    /// Loads PEM files; every certificate in them is an anchor. Blocks.
+    ///
+    /// # Errors
+    /// A cause of the phase authorize: a file that is unreadable, or a section that is no certificate.
+    pub fn from_files(files: &[PathBuf]) -> Result<Self, Failure> {
+        const WHAT: &str = "trust anchor file";
+        let mut store = RootCertStore::empty();
+        for file in files {
+            for certificate in pem::certificates(file, WHAT)? {
+                store
+                    .add(certificate)
+                    .map_err(|_| pem::invalid(file, WHAT, "one of its sections is not an X.509 certificate"))?;
+            }
+        }
+        if store.is_empty() {
+            return Err(Failure::new(
+                Cause::CredentialInvalid,
+                "the certPathValidationPolicy names no trust anchor file",
+            ));
+        }
+        Ok(Self(Arc::new(store)))
+    }
+
+    /// The anchors as rustls wants them.
+    pub(super) fn store(&self) -> &Arc<RootCertStore> {
+        &self.0
+    }
+
+    /// Whether both trust the same authorities.
+    pub(super) fn same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || self.0.roots == other.0.roots
+    }
+}
+
+/// The system's roots; shared by all uplinks and read again when they are old.
+fn system_roots() -> Result<Anchors, Failure> {
+    static CACHE: Mutex<Option<(Instant, Anchors)>> = Mutex::new(None);
+    // A panic while the lock was held left the old roots or none; both are right.
+    let mut cache = CACHE.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((read, anchors)) = &*cache
+        && read.elapsed() < SYSTEM_ROOTS_AGE_MAX
+    {
+        return Ok(anchors.clone());
+    }
+    let anchors = gather(rustls_native_certs::load_native_certs())?;
+    let anchors = match &*cache {
+        Some((_, old)) if old.same(&anchors) => old.clone(),
+        _ => anchors,
+    };
+    *cache = Some((Instant::now(), anchors.clone()));
+    Ok(anchors)
+}
+
+/// Makes anchors of what the system gave. Single roots that cannot be used are left out, as browsers do.
+fn gather(found: CertificateResult) -> Result<Anchors, Failure> {
+    let problem = found.errors.first().map_or_else(String::new, |error| format!(" ({error})"));
+    let mut store = RootCertStore::empty();
+    store.add_parsable_certificates(found.certs.into_iter().map(CertificateDer::into_owned));
+    if store.is_empty() {
+        return Err(Failure::new(
+            Cause::CredentialUnreadable,
+            format!(
+                "this system has no root certificates{problem}; mount them (SSL_CERT_FILE says where they are) or give the uplink a certPathValidationPolicyID"
+            ),
+        ));
+    }
+    Ok(Anchors(Arc::new(store)))
+}

@@ -1,0 +1,184 @@
+//! The HTTP/1.1 upgrade to `h2c-reverse` (ONVIF Uplink §5.1; RFC 9110 §7.8).
+//!
+//! The request is one write, and nothing follows it before the 101: cloud ends exist that read once and take what they get
+//! for the head (quirks Q1, Q4). The answer is read up to its blank line; what came behind it belongs to HTTP/2.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    time::timeout,
+};
+
+use super::answer::{self, Parsed};
+use crate::{
+    base::secret::Secret,
+    model::{
+        address::RemoteAddress,
+        failure::{Cause, Failure},
+    },
+    tls::refusal,
+};
+
+/// How long the remote may take for its whole answer.
+const ANSWER: Duration = Duration::from_secs(15);
+/// How long the text of a refusal is waited for; it only makes the sentence better.
+const EXCERPT: Duration = Duration::from_secs(1);
+/// How long an alert is looked for after a write failed.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+/// Informational answers before the final one; a server has use for one or two.
+const INFORMATIONAL_MAX: usize = 8;
+/// One read from the stream.
+const READ: usize = 4096;
+
+/// Sends the upgrade request for `remote` on `stream` and reads the answer. Returns the bytes that came behind the 101.
+/// Cancel safe in the sense that `stream` is of no use afterwards.
+///
+/// # Errors
+/// A cause of the phase upgrade; or of the phase tls, when the answer is an alert about our certificate (TLS 1.3).
+pub async fn upgrade<S>(stream: &mut S, remote: &RemoteAddress, token: Option<&Secret>) -> Result<Bytes, Failure>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let head = request_head(remote, token)?;
+    match timeout(ANSWER, exchange(stream, remote, head.expose().as_bytes())).await {
+        Ok(result) => result,
+        Err(_) => Err(Failure::new(
+            Cause::UpgradeTimeout,
+            format!(
+                "{remote} gave no complete answer to the upgrade within {} s; check that the path is that of its uplink service",
+                ANSWER.as_secs()
+            ),
+        )),
+    }
+}
+
+/// The whole request head. It may hold a token, so it is a secret.
+fn request_head(remote: &RemoteAddress, token: Option<&Secret>) -> Result<Secret, Failure> {
+    let target = remote.path_and_query();
+    let authority = remote.authority();
+    let mut head =
+        format!("GET {target} HTTP/1.1\r\nHost: {authority}\r\nConnection: Upgrade\r\nUpgrade: h2c-reverse\r\n");
+    if let Some(token) = token {
+        // RFC 6750 §2.1. A line end in a token would end the header and begin another.
+        if !token.expose().bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(Failure::new(
+                Cause::CredentialInvalid,
+                "the access token has characters that an HTTP header cannot carry; check the authorization server",
+            ));
+        }
+        head.push_str("Authorization: Bearer ");
+        head.push_str(token.expose());
+        head.push_str("\r\n");
+    }
+    head.push_str("\r\n");
+    Ok(Secret::new(head))
+}
+
+async fn exchange<S>(stream: &mut S, remote: &RemoteAddress, head: &[u8]) -> Result<Bytes, Failure>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let sent = async {
+        stream.write_all(head).await?;
+        stream.flush().await
+    }
+    .await;
+    if let Err(error) = sent {
+        // A peer that refused our certificate may have closed already; its alert waits to be read.
+        let last_words = timeout(LAST_WORDS, stream.read_u8()).await;
+        let error = last_words.ok().and_then(Result::err).filter(is_tls).unwrap_or(error);
+        return Err(broken(remote, &error));
+    }
+    let mut received = BytesMut::new();
+    let mut informational = 0;
+    loop {
+        match answer::parse(&received) {
+            Parsed::Partial => {
+                received.reserve(READ);
+                match stream.read_buf(&mut received).await {
+                    Ok(0) => return Err(closed(remote, !received.is_empty())),
+                    Ok(_) => {}
+                    Err(error) => return Err(broken(remote, &error)),
+                }
+            }
+            Parsed::Informational { head } if informational < INFORMATIONAL_MAX => {
+                informational += 1;
+                let _ = received.split_to(head);
+            }
+            Parsed::Switched { head } => {
+                let _ = received.split_to(head);
+                return Ok(received.freeze());
+            }
+            Parsed::Informational { .. } => {
+                return Err(Failure::new(
+                    Cause::UpgradeMalformed,
+                    format!("{remote} sent more than {INFORMATIONAL_MAX} informational answers and no final one"),
+                ));
+            }
+            Parsed::TooLarge => {
+                return Err(Failure::new(
+                    Cause::UpgradeHeadTooLarge,
+                    format!(
+                        "{remote} answered the upgrade with a head of more than 16 KiB or 64 headers; is this an uplink service?"
+                    ),
+                ));
+            }
+            Parsed::Malformed(problem) => {
+                return Err(Failure::new(
+                    Cause::UpgradeMalformed,
+                    format!(
+                        "{remote} answered the upgrade with something else than an HTTP/1.1 switch to h2c-reverse: {problem}"
+                    ),
+                ));
+            }
+            Parsed::Refused(refusal) => {
+                let body = received.split_off(refusal.head);
+                let body = if refusal.text { excerpt_of(stream, body, refusal.length).await } else { BytesMut::new() };
+                return Err(refusal.into_failure(remote, &body));
+            }
+        }
+    }
+}
+
+/// The first bytes of a text body: as much as is here, or comes soon.
+async fn excerpt_of<S: AsyncRead + Unpin>(stream: &mut S, mut body: BytesMut, length: Option<usize>) -> BytesMut {
+    let wanted = length.unwrap_or(answer::EXCERPT_MAX).min(answer::EXCERPT_MAX);
+    let _ = timeout(EXCERPT, async {
+        while body.len() < wanted {
+            match stream.read_buf(&mut body).await {
+                Ok(0) | Err(_) => break,
+                Ok(_) => {}
+            }
+        }
+    })
+    .await;
+    body.truncate(wanted);
+    body
+}
+
+fn is_tls(error: &std::io::Error) -> bool {
+    refusal::explain("", error).is_some()
+}
+
+fn broken(remote: &RemoteAddress, error: &std::io::Error) -> Failure {
+    refusal::explain(&remote.to_string(), error).unwrap_or_else(|| {
+        Failure::new(
+            Cause::UpgradeClosed,
+            format!("the connection to {remote} broke before the upgrade was answered ({error}); it may not accept this device's certificate, its log may say more"),
+        )
+    })
+}
+
+fn closed(remote: &RemoteAddress, half: bool) -> Failure {
+    let when = if half { "in the middle of its answer to the upgrade" } else { "without an answer to the upgrade" };
+    Failure::new(
+        Cause::UpgradeClosed,
+        format!("{remote} closed the connection {when}; check that the path is that of its uplink service"),
+    )
+}
+
+#[cfg(test)]
+#[path = "upgrade_tests.rs"]
+mod tests;
