@@ -87,9 +87,9 @@ impl FailureLog {
         let delay = delay.map(|delay| delay.as_secs_f64());
         let (cause, phase, message) = (failure.cause.as_str(), failure.phase().as_str(), &failure.message);
         if self.is_news(failure, now) {
-            tracing::warn!(cause, phase, attempt, delay, "uplink is down: {message}");
+            tracing::warn!(cause, phase, attempt, delay, "uplink failure: {message}");
         } else {
-            tracing::debug!(cause, phase, attempt, delay, "uplink is still down: {message}");
+            tracing::debug!(cause, phase, attempt, delay, "uplink failure again: {message}");
         }
     }
 

@@ -33,7 +33,8 @@ use crate::{
     },
 };
 
-type Outcome = Result<Established, Failure>;
+/// Boxed: the future of an idle runner stays small, and there is one for each uplink.
+type Outcome = Result<Box<Established>, Failure>;
 
 /// Keeps one uplink up until its drain.
 pub struct Runner {
@@ -47,7 +48,7 @@ pub struct Runner {
     material: Option<watch::Receiver<u64>>,
     machine: Machine,
     attempt: Option<BoxFuture<'static, Outcome>>,
-    established: Option<Established>,
+    established: Option<Box<Established>>,
     sessions: JoinSet<Result<(), Failure>>,
     switches: HashMap<Id, DrainSwitch>,
     current: Option<Id>,
@@ -177,6 +178,7 @@ impl Runner {
                 entry.update(|status| status.certificate_expiry = grant.certificate_expiry);
             })
             .await
+            .map(Box::new)
         }));
     }
 

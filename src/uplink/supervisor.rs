@@ -3,11 +3,7 @@
 //! [`Supervisor::apply`] never waits: what is removed drains in the background, still owned here and visible on the board
 //! until it is gone; an uplink that is in both sets unchanged is not touched at all.
 
-use std::{
-    collections::BTreeMap,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use tokio::{
     sync::watch,
@@ -129,7 +125,6 @@ impl Supervisor {
     fn start(&mut self, uplink: Uplink) {
         let key = uplink.key();
         let entry = self.entries.claim(&key);
-        entry.update(|status| status.since = SystemTime::now());
         let (settings, receiver) = watch::channel(uplink);
         let (switch, part) = drain();
         let runner = Runner::new(Arc::clone(&self.parts), entry, receiver, part);

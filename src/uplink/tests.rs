@@ -101,7 +101,7 @@ async fn a_closed_connection_is_a_normal_end_with_its_cause() {
     drop(cloud);
     let key = uplink("camera-1", 80).key();
     world.until(&key, |status| cause(status) == Some(Cause::ClosedByRemote)).await;
-    world.cloud().await;
+    let _next = world.cloud().await;
     world.until_status(&key, Status::Online).await;
 }
 
@@ -214,4 +214,52 @@ async fn an_unchanged_uplink_is_not_touched() {
         assert_eq!(other.uplink.device.name, "camera-2");
     }
     assert_eq!(cloud.get(0).await.expect("the same session"), "80");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_goaway_is_a_normal_end_with_its_cause() {
+    let (mut world, cloud) = online().await;
+    // The library says GOAWAY when nobody can send requests any more.
+    drop(cloud.send);
+    let key = uplink("camera-1", 80).key();
+    world.until(&key, |status| cause(status) == Some(Cause::ClosedByRemote)).await;
+    let _next = world.cloud().await;
+    world.until_status(&key, Status::Online).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_the_remote_cancels_dies_alone_and_counts_as_canceled() {
+    let (world, cloud) = online().await;
+    let cancelled = tokio::time::timeout(Duration::from_secs(1), cloud.get(100)).await;
+    assert!(cancelled.is_err());
+    assert_eq!(cloud.get(0).await.expect("the session goes on"), "80");
+    assert!(scrape(&world).contains(r#"code="canceled"} 1"#));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_remote_that_allows_push_gets_none() {
+    let (_world, cloud) = online().await;
+    let request = http::Request::get("http://camera/0").body(()).expect("valid");
+    let (mut response, _) = cloud.send.clone().ready().await.expect("open").send_request(request, true).expect("room");
+    let mut pushes = response.push_promises();
+    assert_eq!(response.await.expect("answered").status(), 200);
+    assert!(pushes.push_promise().await.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn dropping_the_supervisor_ends_its_sessions_and_clears_the_board() {
+    let (world, cloud) = online().await;
+    let World { supervisor, board, .. } = world;
+    drop(supervisor);
+    assert!(cloud.get(0).await.is_err());
+    assert!(board.snapshot().uplinks.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_takes_until_its_body_has_ended() {
+    let (world, cloud) = online().await;
+    cloud.get(7).await.expect("answered");
+    let text = scrape(&world);
+    let sum = r#"onvif_uplink_request_duration_seconds_sum{device="camera-1",remote="https://cloud/"} 7."#;
+    assert!(text.contains(sum), "{text}");
 }
