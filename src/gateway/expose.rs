@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderValue, Method, StatusCode, Uri, Version, header, uri::Authority};
+use http::{HeaderValue, Method, StatusCode, Uri, Version, header};
 use hyper::{body::Incoming, rt::Executor, service::service_fn};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},

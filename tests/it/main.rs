@@ -1,0 +1,3 @@
+//! Integration tests: the parts over real loopback sockets.
+
+mod gateway;
