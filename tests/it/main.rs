@@ -2,3 +2,6 @@
 
 mod reverse;
 mod support;
+//! Integration tests: the parts over real loopback sockets.
+
+mod gateway;
