@@ -39,8 +39,16 @@ pub struct ConfigError {
 impl ConfigError {
     /// An error at a place.
     pub fn new(at: Position, path: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { line: at.line, column: at.column, path: path.into(), message: message.into() }
+        Self { line: at.line, column: at.column, path: one_line(path.into()), message: one_line(message.into()) }
     }
+}
+
+/// Errors quote the document; its control characters must neither break the line nor reach a terminal.
+fn one_line(text: String) -> String {
+    if !text.contains(char::is_control) {
+        return text;
+    }
+    text.chars().flat_map(|c| if c.is_control() { c.escape_debug().collect() } else { vec![c] }).collect()
 }
 
 impl fmt::Display for ConfigError {
@@ -50,5 +58,16 @@ impl fmt::Display for ConfigError {
             write!(f, "{}: ", self.path)?;
         }
         f.write_str(&self.message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_one_line_whatever_it_quotes() {
+        let error = ConfigError::new(Position::START, "a\nb", "there is no `\u{1b}[2J`");
+        assert_eq!(error.to_string(), "1:1: a\\nb: there is no `\\u{1b}[2J`");
     }
 }

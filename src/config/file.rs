@@ -21,8 +21,10 @@ type Told = Result<Document, SourceError>;
 pub struct FileSource {
     path: PathBuf,
     watcher: Arc<FileWatcher>,
-    changes: watch::Receiver<u64>,
+    pub(super) changes: watch::Receiver<u64>,
     told: Option<Told>,
+    /// The file is to be read: at first, and after a report until it was read, however often the wait is cancelled.
+    due: bool,
 }
 
 impl FileSource {
@@ -30,20 +32,21 @@ impl FileSource {
     pub fn new(path: impl Into<PathBuf>, watcher: Arc<FileWatcher>) -> Self {
         let path = path.into();
         let changes = watcher.subscribe(std::slice::from_ref(&path));
-        Self { path, watcher, changes, told: None }
+        Self { path, watcher, changes, told: None, due: true }
     }
 
     async fn next_told(&mut self) -> Told {
-        let mut first = self.told.is_none();
         loop {
-            if !std::mem::replace(&mut first, false) && self.changes.changed().await.is_err() {
+            if !self.due && self.changes.changed().await.is_err() {
                 // The watcher is gone: the process ends, and there are no more changes.
                 std::future::pending::<()>().await;
             }
+            self.due = true;
             let path = self.path.clone();
             let now = tokio::task::spawn_blocking(move || read(&path))
                 .await
                 .unwrap_or_else(|error| Err(SourceError::Unreadable { name: self.name(), reason: error.to_string() }));
+            self.due = false;
             if self.told.as_ref() != Some(&now) {
                 self.told = Some(now.clone());
                 return now;

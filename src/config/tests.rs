@@ -246,6 +246,27 @@ async fn a_file_source_tells_each_state_of_the_file_once() {
     assert!(matches!(source.next().await, Err(SourceError::Missing(_))));
 }
 
+#[tokio::test]
+async fn a_cancelled_wait_loses_no_change() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("uplinks.yaml");
+    let mut source = quick_source(&path);
+    assert!(source.next().await.is_err());
+    std::fs::write(&path, "devices: []").expect("written");
+    // Cancelled at each of its steps, the reading of the file included.
+    source.changes.changed().await.expect("the watcher lives");
+    source.changes.mark_changed();
+    let mut told = None;
+    for _ in 0..3 {
+        told = told.or_else(|| futures_util::FutureExt::now_or_never(source.next()));
+    }
+    let told = match told {
+        Some(told) => told,
+        None => tokio::time::timeout(Duration::from_secs(20), source.next()).await.expect("told in time"),
+    };
+    assert_eq!(told.expect("there").text, "devices: []");
+}
+
 proptest! {
     #[test]
     fn no_text_panics(text in any::<String>()) {
