@@ -276,3 +276,21 @@ async fn an_end_without_close_notify_is_an_error() {
     let error = stream.expect("trusted").read_u8().await.expect_err("truncated");
     assert_eq!(error.kind(), std::io::ErrorKind::UnexpectedEof);
 }
+
+#[tokio::test]
+async fn a_peer_that_takes_nothing_stops_the_writer_within_a_bound() {
+    let bench = Bench::new();
+    let server = bench.server(&bench.authority.issue("x", &["cloud.example"], |_| ()), &bench.ca);
+    let (near, far) = duplex(16 * 1024);
+    let name = server_name(&Host::parse("cloud.example").expect("a host")).expect("a name");
+    let accept = tokio_rustls::TlsAcceptor::from(server).accept(far);
+    let (stream, peer) = tokio::join!(TlsStream::connect(near, bench.client(), name), accept);
+    let (mut stream, _peer) = (stream.expect("trusted"), peer.expect("trusted"));
+    let mut accepted = 0;
+    // A write that waits is dropped at once: what was accepted until then is what the queue holds.
+    while let Some(Ok(written)) = futures_util::FutureExt::now_or_never(stream.write(&[7; 16 * 1024])) {
+        accepted += written;
+        assert!(accepted < 1024 * 1024, "the queue has no bound");
+    }
+    assert!(accepted >= 16 * 1024, "{accepted}");
+}
