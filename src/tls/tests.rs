@@ -49,7 +49,8 @@ impl Bench {
     fn client(&self) -> Arc<ClientConfig> {
         let device = self.certificate(&self.authority.issue("camera-1", &[], |_| ()));
         let identity = Identity::load(&device).expect("a pair");
-        ClientConfigs::new().get(Some(&identity), &Anchors::from_files(&[self.ca.clone()]).expect("an authority"))
+        ClientConfigs::new()
+            .get(Some(&identity), &Anchors::from_files(std::slice::from_ref(&self.ca)).expect("an authority"))
     }
 
     fn server(&self, issued: &Issued, client_ca: &std::path::Path) -> Arc<ServerConfig> {
@@ -207,7 +208,7 @@ fn a_pair_that_cannot_be_used_has_its_cause() {
 fn the_same_content_keeps_its_configuration_and_a_new_identity_gets_a_new_one() {
     let bench = Bench::new();
     let load = |issued: &Issued| Identity::load(&bench.certificate(issued)).expect("a pair");
-    let anchors = || Anchors::from_files(&[bench.ca.clone()]).expect("an authority");
+    let anchors = || Anchors::from_files(std::slice::from_ref(&bench.ca)).expect("an authority");
     let (one, two) = (bench.authority.issue("a", &[], |_| ()), bench.authority.issue("a", &[], |_| ()));
     let configs = ClientConfigs::new();
     let first = configs.get(Some(&load(&one)), &anchors());

@@ -123,7 +123,10 @@ mod tests {
         assert_eq!(Anchors::from_files(&[]).expect_err("empty").cause, Cause::CredentialInvalid);
         let directory = tempfile::tempdir().expect("writable");
         let file = directory.path().join("ca.crt");
-        assert_eq!(Anchors::from_files(&[file.clone()]).expect_err("missing").cause, Cause::CredentialUnreadable);
+        assert_eq!(
+            Anchors::from_files(std::slice::from_ref(&file)).expect_err("missing").cause,
+            Cause::CredentialUnreadable
+        );
         std::fs::write(&file, "").expect("writable");
         assert_eq!(Anchors::from_files(&[file]).expect_err("no PEM").cause, Cause::CredentialInvalid);
     }

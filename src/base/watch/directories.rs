@@ -42,7 +42,10 @@ impl Directories {
             return true;
         }
         let moved = self.moved.swap(false, SeqCst);
-        let Some(watcher) = self.watcher() else { return false };
+        if !self.ensure_watcher() {
+            return false;
+        }
+        let Some(watcher) = self.watcher.as_mut() else { return false };
         let mut keep = BTreeMap::new();
         let mut failed = None;
         for (path, inode) in wanted.iter().filter_map(|path| Some((path, inode(path)?))) {
@@ -71,8 +74,8 @@ impl Directories {
         self.watched.len() == wanted.len()
     }
 
-    /// The watcher; makes it if there is none.
-    fn watcher(&mut self) -> Option<&mut RecommendedWatcher> {
+    /// Makes the watcher if there is none. Returns whether there is one.
+    fn ensure_watcher(&mut self) -> bool {
         if self.watcher.is_none() {
             let (bell, moved) = (Arc::clone(&self.bell), Arc::clone(&self.moved));
             let made = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
@@ -90,7 +93,7 @@ impl Directories {
             }
             self.watched.clear();
         }
-        self.watcher.as_mut()
+        self.watcher.is_some()
     }
 
     fn warn(&mut self, what: &str) {
