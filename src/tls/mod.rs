@@ -15,3 +15,6 @@ pub mod refusal;
 pub mod server;
 pub mod stream;
 pub mod trust;
+
+#[cfg(test)]
+mod tests;

@@ -106,3 +106,28 @@ fn gather(found: CertificateResult) -> Result<Anchors, Failure> {
     }
     Ok(Anchors(Arc::new(store)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_system_without_roots_is_told_with_the_mend() {
+        let failure = gather(CertificateResult::default()).expect_err("no roots");
+        assert_eq!(failure.cause, Cause::CredentialUnreadable);
+        assert!(failure.message.contains("certPathValidationPolicyID"), "{failure}");
+    }
+
+    #[test]
+    fn a_policy_without_usable_anchors_is_refused() {
+        assert_eq!(Anchors::from_files(&[]).expect_err("empty").cause, Cause::CredentialInvalid);
+        let directory = tempfile::tempdir().expect("writable");
+        let file = directory.path().join("ca.crt");
+        assert_eq!(
+            Anchors::from_files(std::slice::from_ref(&file)).expect_err("missing").cause,
+            Cause::CredentialUnreadable
+        );
+        std::fs::write(&file, "").expect("writable");
+        assert_eq!(Anchors::from_files(&[file]).expect_err("no PEM").cause, Cause::CredentialInvalid);
+    }
+}

@@ -80,3 +80,7 @@ fn facts(tls: &CommonState) -> TlsFacts {
             .to_owned(),
     }
 }
+
+#[cfg(test)]
+#[path = "https_tests.rs"]
+mod tests;
