@@ -222,6 +222,17 @@ pub struct Demo {
     pub logging: Logging,
 }
 
+impl Demo {
+    /// The log of the demo: only warnings unless asked otherwise, because the demo itself tells what happens.
+    pub fn demo_log(&self) -> LogOptions {
+        let mut options = self.logging.options();
+        if options.level.is_none() && std::env::var_os("RUST_LOG").is_none() {
+            options.level = Some("warn".to_owned());
+        }
+        options
+    }
+}
+
 /// Reads the arguments, the program's name first.
 ///
 /// # Errors

@@ -1,3 +1,228 @@
-//! Process entry; written by the operations part.
+//! Process entry: arguments, tracing, runtime, signals, exit codes. The only place that exits or prints.
+//!
+//! The control plane runs on this thread; what carries bytes has shards of its own. The first SIGTERM or SIGINT drains,
+//! the second ends at once; SIGHUP makes the sidecar look at its configuration now.
 
-fn main() {}
+#![allow(clippy::print_stdout, clippy::print_stderr)] // the one place that talks to whoever started us
+
+use std::{future::Future, io, process::ExitCode, sync::Arc, time::Duration};
+
+use onvif_uplink::{
+    admin::{self, Admin, AdminState, Readiness},
+    app::{self, App, Outcome},
+    base::drain::{Drain, DrainSwitch, drain},
+    cli::{self, Command},
+    config,
+    demo::{self, Demo, camera::Camera},
+    gateway::{self, Gateway},
+    telemetry::{Telemetry, logs::LevelHandle, metrics::Metrics},
+    tls::server::IdentityField,
+};
+use tokio::{
+    runtime,
+    signal::unix::{SignalKind, signal},
+};
+
+/// What is still under way after the main future (a blocking file read) may take this long to end.
+const RUNTIME_STOP: Duration = Duration::from_secs(1);
+
+/// Exit code and, if something is to be said on standard error, the sentence.
+type Ended = Result<u8, (u8, String)>;
+
+fn main() -> ExitCode {
+    let parsed = match cli::parse(std::env::args_os()) {
+        Ok(parsed) => parsed,
+        Err(error) => {
+            // Nothing can be done when the terminal is gone; the code still tells.
+            let _ = error.print();
+            return ExitCode::from(cli::exit_code(&error));
+        }
+    };
+    let ended = match parsed.command {
+        Command::Check(arguments) => check(&arguments),
+        Command::Status(arguments) => block_on(status(&arguments)),
+        Command::Run(arguments) => block_on(logged(&arguments.logging.options(), |telemetry| run(&arguments, telemetry))),
+        Command::Gateway(arguments) => {
+            block_on(logged(&arguments.logging.options(), |telemetry| run_gateway(&arguments, telemetry)))
+        }
+        Command::Camera(arguments) => block_on(logged(&arguments.logging.options(), |_| run_camera(&arguments))),
+        Command::Demo(arguments) => block_on(logged(&arguments.demo_log(), |telemetry| run_demo(&arguments, telemetry))),
+    };
+    ExitCode::from(ended.unwrap_or_else(|(code, sentence)| {
+        eprintln!("onvif-uplink: {sentence}");
+        code
+    }))
+}
+
+fn block_on(future: impl Future<Output = Ended>) -> Ended {
+    let runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(internal)?;
+    let ended = runtime.block_on(future);
+    runtime.shutdown_timeout(RUNTIME_STOP);
+    ended
+}
+
+fn internal(error: impl ToString) -> (u8, String) {
+    (cli::EXIT_INTERNAL, error.to_string())
+}
+
+/// Logs and traces around a command that runs on.
+async fn logged<F: Future<Output = Ended>>(
+    options: &onvif_uplink::telemetry::logs::LogOptions,
+    command: impl FnOnce(TelemetryView) -> F,
+) -> Ended {
+    let telemetry = Telemetry::start(options).map_err(|sentence| (cli::EXIT_USAGE, sentence))?;
+    let ended = command(TelemetryView { level: telemetry.level(), traces: telemetry.exports_traces() }).await;
+    telemetry.shutdown().await;
+    ended
+}
+
+/// What the commands need of telemetry.
+struct TelemetryView {
+    level: LevelHandle,
+    traces: bool,
+}
+
+fn check(arguments: &cli::Check) -> Ended {
+    if arguments.print_schema {
+        println!("{:#}", config::schema());
+        return Ok(cli::EXIT_OK);
+    }
+    let Some(file) = &arguments.file else { return Err((cli::EXIT_USAGE, "which file?".to_owned())) };
+    match app::check(file) {
+        Ok(uplinks) => {
+            println!("{}: good, {uplinks} uplink(s)", file.display());
+            Ok(cli::EXIT_OK)
+        }
+        Err(errors) => {
+            errors.iter().for_each(|error| eprintln!("{error}"));
+            Ok(cli::EXIT_CONFIG)
+        }
+    }
+}
+
+async fn status(arguments: &cli::Status) -> Ended {
+    let answer = admin::ask::status(&arguments.admin, arguments.json).await.map_err(internal)?;
+    print!("{answer}");
+    Ok(cli::EXIT_OK)
+}
+
+async fn run(arguments: &cli::Run, telemetry: TelemetryView) -> Ended {
+    let app = App::build(app::Options {
+        config: arguments.config.clone(),
+        admin: arguments.admin,
+        grace: arguments.grace_period,
+        threads: arguments.threads,
+        exit_on_invalid: arguments.exit_on_invalid,
+        trace_requests: telemetry.traces,
+        level: telemetry.level,
+    })
+    .await
+    .map_err(internal)?;
+    tracing::info!(config = %arguments.config.display(), admin = %app.admin_addr(), "sidecar started");
+    let mut hangup = signal(SignalKind::hangup()).map_err(internal)?;
+    let reload_now = app.reload_now();
+    let hangups = async {
+        while hangup.recv().await.is_some() {
+            // A full channel means that it is about to look anyway.
+            let _ = reload_now.try_send(());
+        }
+        std::future::pending().await
+    };
+    let outcome = until_stopped(arguments.grace_period, |drain| async {
+        tokio::select! { outcome = app.run(drain) => outcome, never = hangups => never }
+    })
+    .await?;
+    tracing::info!("sidecar stopped");
+    match outcome {
+        Outcome::Stopped => Ok(cli::EXIT_OK),
+        Outcome::ConfigurationUnusable => Err((cli::EXIT_CONFIG, "the configuration is unusable".to_owned())),
+    }
+}
+
+async fn run_gateway(arguments: &cli::Gateway, telemetry: TelemetryView) -> Ended {
+    let gateway = Gateway::build(gateway::Options {
+        listen: arguments.listen,
+        cert: arguments.cert.clone(),
+        key: arguments.key.clone(),
+        client_ca: arguments.client_ca.clone(),
+        identity: match arguments.identity {
+            cli::Identity::Cn => IdentityField::CommonName,
+            cli::Identity::Serial => IdentityField::SerialNumber,
+        },
+        front: arguments.front,
+        front_domain: arguments.front_domain.clone(),
+        front_token_file: arguments.front_token_file.clone(),
+        front_open: arguments.front_open,
+        threads: arguments.threads,
+    })
+    .map_err(internal)?;
+    let mut metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
+    gateway.register(metrics.product());
+    let readiness = Readiness::new();
+    let state = AdminState {
+        readiness: readiness.clone(),
+        metrics: Arc::new(metrics),
+        status: gateway.status(),
+        level: telemetry.level,
+    };
+    let admin = Admin::bind(arguments.admin, Arc::new(state)).await.map_err(internal)?;
+    tracing::info!(listen = %gateway.listen_address(), front = %gateway.front_address(), admin = %admin.local_addr(), "gateway started");
+    let (admin_switch, admin_drain) = drain();
+    let served = until_stopped(arguments.grace_period, |stop| async {
+        let work = async {
+            let served = gateway.run(stop).await;
+            admin_switch.start(RUNTIME_STOP);
+            served
+        };
+        tokio::join!(work, admin.run(admin_drain)).0
+    })
+    .await?;
+    tracing::info!("gateway stopped");
+    served.map(|()| cli::EXIT_OK).map_err(internal)
+}
+
+async fn run_camera(arguments: &cli::Camera) -> Ended {
+    let camera = Camera::bind(arguments.http).await.map_err(|error| internal(format!("{}: {error}", arguments.http)))?;
+    tracing::info!(http = %camera.http_addr(), "camera emulator started");
+    until_stopped(RUNTIME_STOP, |drain| camera.run(drain)).await?;
+    Ok(cli::EXIT_OK)
+}
+
+async fn run_demo(arguments: &cli::Demo, telemetry: TelemetryView) -> Ended {
+    let dir = arguments.dir.clone().unwrap_or_else(|| std::env::temp_dir().join("onvif-uplink-demo"));
+    let options = demo::Options { dir, front: arguments.front, level: telemetry.level };
+    let demo = Demo::build(options).await.map_err(internal)?;
+    println!("{}", demo.welcome());
+    let ran = until_stopped(RUNTIME_STOP, |drain| demo.run(drain, |line| println!("{line}"))).await?;
+    ran.map(|()| cli::EXIT_OK).map_err(internal)
+}
+
+/// Runs `work` until it ends by itself or by a signal: the first starts the drain with `grace`, the second ends it.
+async fn until_stopped<F: Future>(grace: Duration, work: impl FnOnce(Drain) -> F) -> Result<F::Output, (u8, String)> {
+    let (switch, drain) = drain();
+    let signals = signals(switch, grace).map_err(internal)?;
+    let mut work = std::pin::pin!(work(drain));
+    let switch = tokio::select! {
+        output = &mut work => return Ok(output),
+        switch = signals => switch,
+    };
+    let output = work.await;
+    drop(switch);
+    Ok(output)
+}
+
+/// Turns signals into a drain; resolves, with the switch, when the second one has shortened it.
+fn signals(switch: DrainSwitch, grace: Duration) -> io::Result<impl Future<Output = DrainSwitch>> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(async move {
+        for grace in [grace, Duration::ZERO] {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            tracing::info!(grace_seconds = grace.as_secs_f64(), "told to stop");
+            switch.start(grace);
+        }
+        switch
+    })
+}

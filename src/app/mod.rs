@@ -8,7 +8,7 @@
 mod reloads;
 mod traced;
 
-use std::{collections::BTreeMap, io, net::SocketAddr, num::NonZeroUsize, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, io, net::SocketAddr, num::NonZeroUsize, path::{Path, PathBuf}, sync::Arc, time::Duration};
 
 use tokio::sync::mpsc;
 
@@ -114,11 +114,6 @@ impl App {
         let watcher = FileWatcher::start();
         let authorizers = authorizers(&watcher);
         let transports = transports();
-        let served = Served {
-            schemes: transports.keys().copied().collect(),
-            authorization_modes: authorizers.keys().copied().collect(),
-            ..Served::default()
-        };
         let parts = Parts {
             authorizers,
             transports,
@@ -136,7 +131,7 @@ impl App {
             board,
             reloads,
             source: Box::new(FileSource::new(options.config, watcher)),
-            served,
+            served: served(),
             supervisor,
             exit_on_invalid: options.exit_on_invalid,
             reload_now: mpsc::channel(1),
@@ -277,6 +272,26 @@ impl Follower<'_> {
                 in_force
             }
         }
+    }
+}
+
+/// Reads `file` as a sidecar would and returns how many uplinks it asks for. Blocks while it reads.
+///
+/// # Errors
+/// All that is wrong, one line each: `FILE:LINE:COLUMN: path: sentence`.
+pub fn check(file: &Path) -> Result<usize, Vec<String>> {
+    let document = config::file::read(file).map_err(|error| vec![error.to_string()])?;
+    let desired = config::load(&document.text, &document.base_dir, &served());
+    let named = |errors: Vec<config::ConfigError>| errors.iter().map(|error| format!("{}:{error}", document.name)).collect();
+    desired.map(|desired| desired.len()).map_err(named)
+}
+
+/// What the parts registered below serve.
+fn served() -> Served {
+    Served {
+        schemes: vec![Https::SCHEME],
+        authorization_modes: vec![MutualTls::MODE],
+        ..Served::default()
     }
 }
 

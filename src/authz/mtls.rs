@@ -25,6 +25,9 @@ pub struct MutualTls {
 }
 
 impl MutualTls {
+    /// The mode that it serves.
+    pub const MODE: AuthorizationMode = AuthorizationMode::Mtls;
+
     /// Serves any number of uplinks; `watcher` tells when their files change.
     pub fn new(watcher: Arc<FileWatcher>) -> Self {
         Self { watcher, configs: ClientConfigs::new() }
@@ -57,7 +60,7 @@ impl MutualTls {
 
 impl Authorizer for MutualTls {
     fn mode(&self) -> AuthorizationMode {
-        AuthorizationMode::Mtls
+        Self::MODE
     }
 
     fn grant<'a>(&'a self, uplink: &'a Uplink) -> BoxFuture<'a, Result<Grant, Failure>> {

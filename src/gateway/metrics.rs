@@ -37,11 +37,11 @@ impl Metrics {
     /// Puts them, and what is read from the directory, on the registry.
     pub fn register(&self, registry: &mut Registry, directory: &Arc<Directory>) {
         registry.register(
-            "onvif_uplink_gateway_accepts",
+            "gateway_accepts",
             "Connections of devices by outcome",
             self.accepts.clone(),
         );
-        registry.register("onvif_uplink_gateway_requests", "Requests at the front by class of status", self.requests.clone());
+        registry.register("gateway_requests", "Requests at the front by class of status", self.requests.clone());
         registry.register_collector(Box::new(Sums(Arc::clone(directory))));
     }
 
@@ -69,15 +69,15 @@ impl Collector for Sums {
     fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), std::fmt::Error> {
         let sums = self.0.totals();
         for (name, help, value) in [
-            ("onvif_uplink_gateway_sessions", "Sessions of devices that stand", sums.sessions),
-            ("onvif_uplink_gateway_streams_open", "Streams open to devices", sums.streams),
+            ("gateway_sessions", "Sessions of devices that stand", sums.sessions),
+            ("gateway_streams_open", "Streams open to devices", sums.streams),
         ] {
             let gauge = ConstGauge::new(value);
             gauge.encode(encoder.encode_descriptor(name, help, None, prometheus_client::metrics::MetricType::Gauge)?)?;
         }
         for (name, help, value) in [
-            ("onvif_uplink_gateway_received_bytes", "Bytes received from devices", sums.received),
-            ("onvif_uplink_gateway_sent_bytes", "Bytes sent to devices", sums.sent),
+            ("gateway_received_bytes", "Bytes received from devices", sums.received),
+            ("gateway_sent_bytes", "Bytes sent to devices", sums.sent),
         ] {
             let counter = ConstCounter::new(value);
             counter.encode(encoder.encode_descriptor(name, help, None, prometheus_client::metrics::MetricType::Counter)?)?;

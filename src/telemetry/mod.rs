@@ -56,6 +56,11 @@ impl Telemetry {
         self.level.clone()
     }
 
+    /// Whether traces are exported; spans that nobody exports need not be made.
+    pub fn exports_traces(&self) -> bool {
+        self.traces.exports()
+    }
+
     /// Sends the traces that are still held, within [`traces::FLUSH_MAX`]. Call it in the runtime that `start` ran in.
     /// Not cancel safe: dropped early, the last spans are lost.
     pub async fn shutdown(self) {

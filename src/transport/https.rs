@@ -26,6 +26,9 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 pub struct Https;
 
 impl Https {
+    /// The scheme that it serves.
+    pub const SCHEME: Scheme = Scheme::Https;
+
     /// The transport; it has no state of its own.
     pub fn new() -> Self {
         Self
@@ -34,7 +37,7 @@ impl Https {
 
 impl Transport for Https {
     fn scheme(&self) -> Scheme {
-        Scheme::Https
+        Self::SCHEME
     }
 
     fn connect<'a>(&'a self, uplink: &'a Uplink, grant: Grant) -> BoxFuture<'a, Result<Connected, Failure>> {

@@ -180,54 +180,54 @@ impl UplinkMetrics {
             }
             Ok(())
         };
-        gauge("onvif_uplink_state", "0 Offline, 1 Connecting, 2 Online", |status| {
+        gauge("state", "0 Offline, 1 Connecting, 2 Online", |status| {
             Some(status.status.as_metric() as f64)
         })?;
-        gauge("onvif_uplink_session_age_seconds", "Age of the current session", |status| {
+        gauge("session_age_seconds", "Age of the current session", |status| {
             Some(SystemTime::now().duration_since(status.session.as_ref()?.since).ok()?.as_secs_f64())
         })?;
         gauge(
-            "onvif_uplink_certificate_expiry_timestamp_seconds",
+            "certificate_expiry_timestamp_seconds",
             "End of the client certificate, Unix time",
             |status| Some(status.certificate_expiry?.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_secs_f64()),
         )
     }
 
     fn encode_connections(out: &mut DescriptorEncoder, all: &[(Labels, Arc<Series>)]) -> fmt::Result {
-        let mut family = counter(out, "onvif_uplink_connection_attempts", "Attempts to connect, by outcome")?;
+        let mut family = counter(out, "connection_attempts", "Attempts to connect, by outcome")?;
         for (labels, series) in all {
             count(&mut family, labels, ("outcome", "connected"), series.connected.get())?;
             count(&mut family, labels, ("outcome", "failed"), series.failed.get())?;
         }
         let mut family =
-            counter(out, "onvif_uplink_connection_failures", "Failures of attempts and sessions, by cause")?;
+            counter(out, "connection_failures", "Failures of attempts and sessions, by cause")?;
         for (labels, series) in all {
             for (cause, value) in lock(&series.failures).iter() {
                 count(&mut family, labels, ("cause", cause.as_str()), *value)?;
             }
         }
-        histogram(out, "onvif_uplink_session_duration_seconds", "Duration of ended sessions", all, |s| {
+        histogram(out, "session_duration_seconds", "Duration of ended sessions", all, |s| {
             &s.session_seconds
         })
     }
 
     fn encode_traffic(out: &mut DescriptorEncoder, all: &[(Labels, Arc<Series>)]) -> fmt::Result {
-        let mut family = counter(out, "onvif_uplink_requests", "Answered requests, by class of the status code")?;
+        let mut family = counter(out, "requests", "Answered requests, by class of the status code")?;
         for (labels, series) in all {
             for (code, value) in lock(&series.requests).iter() {
                 count(&mut family, labels, ("code", code), *value)?;
             }
         }
         let help = "Time from a request to the end of its response body";
-        histogram(out, "onvif_uplink_request_duration_seconds", help, all, |series| &series.request_seconds)?;
-        let mut family = counter(out, "onvif_uplink_bytes", "HTTP/2 bytes, by direction")?;
+        histogram(out, "request_duration_seconds", help, all, |series| &series.request_seconds)?;
+        let mut family = counter(out, "bytes", "HTTP/2 bytes, by direction")?;
         for (labels, series) in all {
             let (received, sent, _) = series.traffic();
             count(&mut family, labels, ("direction", "received"), received)?;
             count(&mut family, labels, ("direction", "sent"), sent)?;
         }
         let mut family =
-            out.encode_descriptor("onvif_uplink_streams_open", "Streams open now", None, MetricType::Gauge)?;
+            out.encode_descriptor("streams_open", "Streams open now", None, MetricType::Gauge)?;
         for (labels, series) in all {
             family.encode_family(&pairs(labels, &[]))?.encode_gauge(&series.traffic().2)?;
         }

@@ -47,6 +47,14 @@ impl Traces {
         ));
     }
 
+    /// Whether there is an export.
+    pub fn exports(&self) -> bool {
+        #[cfg(feature = "otlp")]
+        return self.export.is_some();
+        #[cfg(not(feature = "otlp"))]
+        return false;
+    }
+
     /// The layer that turns spans into traces; none without export.
     pub fn layer<S>(&self) -> Option<Box<dyn Layer<S> + Send + Sync>>
     where
