@@ -36,12 +36,12 @@ pub struct Metrics {
 impl Metrics {
     /// Puts them, and what is read from the directory, on the registry.
     pub fn register(&self, registry: &mut Registry, directory: &Arc<Directory>) {
+        registry.register("onvif_uplink_gateway_accepts", "Connections of devices by outcome", self.accepts.clone());
         registry.register(
-            "onvif_uplink_gateway_accepts",
-            "Connections of devices by outcome",
-            self.accepts.clone(),
+            "onvif_uplink_gateway_requests",
+            "Requests at the front by class of status",
+            self.requests.clone(),
         );
-        registry.register("onvif_uplink_gateway_requests", "Requests at the front by class of status", self.requests.clone());
         registry.register_collector(Box::new(Sums(Arc::clone(directory))));
     }
 
@@ -73,14 +73,24 @@ impl Collector for Sums {
             ("onvif_uplink_gateway_streams_open", "Streams open to devices", sums.streams),
         ] {
             let gauge = ConstGauge::new(value);
-            gauge.encode(encoder.encode_descriptor(name, help, None, prometheus_client::metrics::MetricType::Gauge)?)?;
+            gauge.encode(encoder.encode_descriptor(
+                name,
+                help,
+                None,
+                prometheus_client::metrics::MetricType::Gauge,
+            )?)?;
         }
         for (name, help, value) in [
             ("onvif_uplink_gateway_received_bytes", "Bytes received from devices", sums.received),
             ("onvif_uplink_gateway_sent_bytes", "Bytes sent to devices", sums.sent),
         ] {
             let counter = ConstCounter::new(value);
-            counter.encode(encoder.encode_descriptor(name, help, None, prometheus_client::metrics::MetricType::Counter)?)?;
+            counter.encode(encoder.encode_descriptor(
+                name,
+                help,
+                None,
+                prometheus_client::metrics::MetricType::Counter,
+            )?)?;
         }
         Ok(())
     }
