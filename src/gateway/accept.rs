@@ -141,7 +141,9 @@ impl Acceptor {
         let starting = session::start(Box::new(stream), early, device, peer);
         let (session, mut driver) = starting.await.map_err(|failure| ("session-failed", failure.message))?;
         match timeout(FIRST_BYTES_TIMEOUT, driver.first_bytes()).await {
-            Err(_) => return Err(("session-failed", "the device did not begin HTTP/2 in 10 s after the 101".to_owned())),
+            Err(_) => {
+                return Err(("session-failed", "the device did not begin HTTP/2 in 10 s after the 101".to_owned()));
+            }
             Ok(Err(failure)) => return Err(("session-failed", failure.message)),
             Ok(Ok(())) => {}
         }

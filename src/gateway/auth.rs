@@ -58,7 +58,13 @@ impl FrontAccess {
     /// The answer: 401 without the token, 403 for a page of another site.
     // The answer is made once and goes to the client as it is.
     #[allow(clippy::result_large_err)]
-    pub fn check(&self, method: &Method, authority: &Authority, headers: &HeaderMap, suffixes: &[String]) -> Result<(), Response> {
+    pub fn check(
+        &self,
+        method: &Method,
+        authority: &Authority,
+        headers: &HeaderMap,
+        suffixes: &[String],
+    ) -> Result<(), Response> {
         match self {
             Self::Open => return Ok(()),
             Self::Local if !route::is_local(authority, suffixes) => {

@@ -102,7 +102,11 @@ impl Directory {
 
     /// The devices that are online, by name.
     pub fn online(&self) -> Vec<Arc<Core>> {
-        self.lock().values().filter_map(|entry| entry.current.as_ref()).map(|session| Arc::clone(session.core())).collect()
+        self.lock()
+            .values()
+            .filter_map(|entry| entry.current.as_ref())
+            .map(|session| Arc::clone(session.core()))
+            .collect()
     }
 
     /// Sessions that stand, those that drain included; streams open on them; bytes received and sent since the start.

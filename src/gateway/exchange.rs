@@ -73,10 +73,9 @@ pub async fn exchange(session: &Session, head: http::Request<()>, body: Body) ->
     };
     let open = core.activity.stream_opened();
     // The library queues what exceeds the device's limit of streams; its readiness says when this one went out.
-    match timeout(SLOT_TIMEOUT, sender.ready()).await {
-        Err(_) => return Err(ExchangeError::NoSlot),
-        Ok(Err(_)) if !core.has_ended() => {}
-        Ok(_) => {}
+    // An error of the session shows at the response.
+    if timeout(SLOT_TIMEOUT, sender.ready()).await.is_err() {
+        return Err(ExchangeError::NoSlot);
     }
     let (untouched, body) = Untouched::wrap(body);
     let go = Arc::new(Notify::new());

@@ -172,7 +172,10 @@ impl Front {
             return answer;
         }
         if parts.method == Method::CONNECT || parts.headers.contains_key(header::UPGRADE) {
-            return text_response(StatusCode::NOT_IMPLEMENTED, "this gateway carries no CONNECT and no protocol upgrade yet");
+            return text_response(
+                StatusCode::NOT_IMPLEMENTED,
+                "this gateway carries no CONNECT and no protocol upgrade yet",
+            );
         }
         match route::target(&authority, &parts.uri, &self.suffixes) {
             Err(sentence) => bad(sentence),
@@ -186,7 +189,8 @@ impl Front {
                 page::devices(&parts.headers, online.iter().map(AsRef::as_ref))
             }
             Ok(Target::Device { device, path, prefix }) => {
-                let Ok(uri) = Uri::builder().scheme("http").authority(authority.clone()).path_and_query(path).build() else {
+                let Ok(uri) = Uri::builder().scheme("http").authority(authority.clone()).path_and_query(path).build()
+                else {
                     return bad("the request target is not valid");
                 };
                 let mut head = http::Request::new(());
@@ -210,7 +214,10 @@ impl Front {
                 Lookup::Online(session) => session,
                 Lookup::Offline => return offline(device),
                 Lookup::Unknown => {
-                    return text_response(StatusCode::NOT_FOUND, &format!("no device {device:?} has connected to this gateway"));
+                    return text_response(
+                        StatusCode::NOT_FOUND,
+                        &format!("no device {device:?} has connected to this gateway"),
+                    );
                 }
             };
             let core = Arc::clone(session.core());
@@ -262,7 +269,10 @@ fn incoming(body: Incoming) -> Body {
 }
 
 fn offline(device: &str) -> Response {
-    wait(text_response(StatusCode::SERVICE_UNAVAILABLE, &format!("the device {device} is not connected now; try again soon")))
+    wait(text_response(
+        StatusCode::SERVICE_UNAVAILABLE,
+        &format!("the device {device} is not connected now; try again soon"),
+    ))
 }
 
 fn wait(mut response: Response) -> Response {

@@ -62,12 +62,14 @@ pub fn to_client(headers: &mut HeaderMap, prefix: Option<&str>, authority: &Auth
     headers.remove(header::TE);
     let Some(prefix) = prefix else { return };
     for name in [header::LOCATION, header::CONTENT_LOCATION] {
-        let moved = headers.get(&name).and_then(|value| value.to_str().ok()).and_then(|to| relocate(to, prefix, authority));
+        let moved =
+            headers.get(&name).and_then(|value| value.to_str().ok()).and_then(|to| relocate(to, prefix, authority));
         if let Some(value) = moved.and_then(|text| HeaderValue::try_from(text).ok()) {
             headers.insert(name, value);
         }
     }
-    let cookies: Vec<HeaderValue> = headers.get_all(header::SET_COOKIE).iter().map(|value| rebase(value, prefix)).collect();
+    let cookies: Vec<HeaderValue> =
+        headers.get_all(header::SET_COOKIE).iter().map(|value| rebase(value, prefix)).collect();
     headers.remove(header::SET_COOKIE);
     for cookie in cookies {
         headers.append(header::SET_COOKIE, cookie);
@@ -112,7 +114,13 @@ mod tests {
 
     #[test]
     fn what_is_for_one_hop_and_what_connection_names_ends_here() {
-        let mut headers = fields(&[("connection", "close, X-Secret"), ("x-secret", "1"), ("te", "gzip, trailers"), ("upgrade", "x"), ("a", "b")]);
+        let mut headers = fields(&[
+            ("connection", "close, X-Secret"),
+            ("x-secret", "1"),
+            ("te", "gzip, trailers"),
+            ("upgrade", "x"),
+            ("a", "b"),
+        ]);
         drop_one_hop(&mut headers);
         assert_eq!(headers, fields(&[("a", "b"), ("te", "trailers")]));
     }
@@ -121,7 +129,14 @@ mod tests {
     fn the_device_learns_the_client_but_not_the_token() {
         let mut headers = fields(&[("host", "gw"), ("authorization", "Bearer t"), ("x-forwarded-for", "192.0.2.1")]);
         to_device(&mut headers, "127.0.0.1:5".parse().expect("address"), &Authority::from_static("gw"), true);
-        assert_eq!(headers, fields(&[("x-forwarded-for", "192.0.2.1, 127.0.0.1"), ("x-forwarded-proto", "http"), ("x-forwarded-host", "gw")]));
+        assert_eq!(
+            headers,
+            fields(&[
+                ("x-forwarded-for", "192.0.2.1, 127.0.0.1"),
+                ("x-forwarded-proto", "http"),
+                ("x-forwarded-host", "gw")
+            ])
+        );
     }
 
     #[test]

@@ -36,6 +36,7 @@ pub struct Metrics {
 impl Metrics {
     /// Puts them, and what is read from the directory, on the registry.
     pub fn register(&self, registry: &mut Registry, directory: &Arc<Directory>) {
+        registry.register("onvif_uplink_gateway_accepts", "Connections of devices by outcome", self.accepts.clone());
         registry.register(
             "gateway_accepts",
             "Connections of devices by outcome",
@@ -73,14 +74,24 @@ impl Collector for Sums {
             ("gateway_streams_open", "Streams open to devices", sums.streams),
         ] {
             let gauge = ConstGauge::new(value);
-            gauge.encode(encoder.encode_descriptor(name, help, None, prometheus_client::metrics::MetricType::Gauge)?)?;
+            gauge.encode(encoder.encode_descriptor(
+                name,
+                help,
+                None,
+                prometheus_client::metrics::MetricType::Gauge,
+            )?)?;
         }
         for (name, help, value) in [
             ("gateway_received_bytes", "Bytes received from devices", sums.received),
             ("gateway_sent_bytes", "Bytes sent to devices", sums.sent),
         ] {
             let counter = ConstCounter::new(value);
-            counter.encode(encoder.encode_descriptor(name, help, None, prometheus_client::metrics::MetricType::Counter)?)?;
+            counter.encode(encoder.encode_descriptor(
+                name,
+                help,
+                None,
+                prometheus_client::metrics::MetricType::Counter,
+            )?)?;
         }
         Ok(())
     }

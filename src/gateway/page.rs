@@ -27,7 +27,8 @@ pub fn devices_json<'a>(devices: impl IntoIterator<Item = &'a Core>) -> Value {
 
 /// The answer to `/devices`: a page when the client asks for one, else JSON.
 pub fn devices<'a>(headers: &HeaderMap, devices: impl IntoIterator<Item = &'a Core>) -> Response {
-    let wants_page = headers.get_all(header::ACCEPT).iter().any(|value| value.to_str().is_ok_and(|text| text.contains("text/html")));
+    let wants_page =
+        headers.get_all(header::ACCEPT).iter().any(|value| value.to_str().is_ok_and(|text| text.contains("text/html")));
     let (kind, text) = if wants_page {
         ("text/html; charset=utf-8", html(devices))
     } else {
@@ -67,7 +68,9 @@ fn html<'a>(devices: impl IntoIterator<Item = &'a Core>) -> String {
     let body = if rows.is_empty() {
         "<p>No device is connected.</p>".to_owned()
     } else {
-        format!("<table><tr><th>Device<th>Since<th>Address<th>Streams<th>Requests<th>Bytes received<th>Bytes sent\n{rows}</table>")
+        format!(
+            "<table><tr><th>Device<th>Since<th>Address<th>Streams<th>Requests<th>Bytes received<th>Bytes sent\n{rows}</table>"
+        )
     };
     format!(
         "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\

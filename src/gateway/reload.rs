@@ -56,7 +56,9 @@ impl<T: Clone> Reloading<T> {
                         state.value = value;
                         tracing::info!(files = ?self.paths, "changed files are in force");
                     }
-                    Err(error) => tracing::warn!(%error, files = ?self.paths, "changed files are not usable; the last good ones stay"),
+                    Err(error) => {
+                        tracing::warn!(%error, files = ?self.paths, "changed files are not usable; the last good ones stay")
+                    }
                 }
             }
         }

@@ -41,11 +41,15 @@ pub fn authority(uri: &Uri, headers: &HeaderMap) -> Result<Authority, &'static s
         return Err("the request has several Host fields");
     }
     let host = match host {
-        Some(value) => Some(Authority::try_from(value.as_bytes()).map_err(|_| "the Host field is not a host and port")?),
+        Some(value) => {
+            Some(Authority::try_from(value.as_bytes()).map_err(|_| "the Host field is not a host and port")?)
+        }
         None => None,
     };
     let named = match (uri.authority().cloned(), host) {
-        (Some(target), Some(host)) if target != host => return Err("the target and the Host field name different hosts"),
+        (Some(target), Some(host)) if target != host => {
+            return Err("the target and the Host field name different hosts");
+        }
         (Some(authority), _) | (None, Some(authority)) => authority,
         (None, None) => return Err("the request has no Host field"),
     };
@@ -110,7 +114,7 @@ fn decode(segment: &str) -> Option<String> {
             bytes.push(*first);
             continue;
         }
-        let digits = std::str::from_utf8(tail.get(..2)?).ok()?;
+        let digits = std::str::from_utf8(tail.get(..2).filter(|pair| pair.iter().all(u8::is_ascii_hexdigit))?).ok()?;
         bytes.push(u8::from_str_radix(digits, 16).ok()?);
         rest = &tail[2..];
     }

@@ -190,7 +190,10 @@ impl Driver {
         });
         let ended = poll_fn(|cx| {
             if deadline.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(Failure::new(Cause::Drained, "the gateway ended the session: its grace period is over"));
+                return Poll::Ready(Failure::new(
+                    Cause::Drained,
+                    "the gateway ended the session: its grace period is over",
+                ));
             }
             self.poll_turn(cx)
         })
@@ -269,4 +272,44 @@ fn failure(error: &h2::Error) -> Failure {
 
 fn io_failure(error: &io::Error) -> Failure {
     Failure::new(Cause::ConnectionReset, format!("the connection of the device broke: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::io::Direct;
+
+    async fn session() -> (Session, Driver, tokio::io::DuplexStream) {
+        let (near, far) = tokio::io::duplex(64 * 1024);
+        let peer = "192.0.2.1:4000".parse().expect("address");
+        let started = start(Box::new(Direct(near)), Bytes::new(), "camera-1".to_owned(), peer).await;
+        let (session, driver) = started.expect("open");
+        (session, driver, far)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_device_that_says_nothing_for_30_s_is_dead() {
+        let (_session, driver, _far) = session().await;
+        let begin = Instant::now();
+        assert_eq!(driver.run().await.cause, Cause::Silent);
+        assert!((SILENCE_MAX..SILENCE_MAX + Duration::from_secs(1)).contains(&begin.elapsed()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_idle_device_that_answers_pings_stays_and_goes_with_its_last_sender() {
+        let (session, driver, far) = session().await;
+        let device = async {
+            let mut connection = h2::server::handshake(far).await.expect("preface");
+            assert!(connection.accept().await.is_none());
+        };
+        let owner = async {
+            tokio::time::sleep(Duration::from_secs(120)).await;
+            assert!(!session.core().has_ended());
+            drop(session);
+            Instant::now()
+        };
+        let (ended, (), dropped) = tokio::join!(driver.run(), device, owner);
+        assert_eq!(ended.cause, Cause::ClosedByRemote);
+        assert!(dropped.elapsed() < Duration::from_secs(1));
+    }
 }

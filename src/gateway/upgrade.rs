@@ -82,7 +82,10 @@ fn check(received: &[u8]) -> Result<Option<usize>, UpgradeError> {
         Ok(httparse::Status::Complete(length)) => length,
         Ok(httparse::Status::Partial) => return Ok(None),
         Err(httparse::Error::TooManyHeaders) => {
-            return Err(refused(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "the request has more than 64 header fields"));
+            return Err(refused(
+                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                "the request has more than 64 header fields",
+            ));
         }
         Err(_) => return Err(refused(StatusCode::BAD_REQUEST, "this is not an HTTP/1.1 request")),
     };
@@ -134,7 +137,8 @@ mod tests {
 
     #[tokio::test]
     async fn an_upgrade_is_accepted_whatever_the_case_and_the_bytes_after_it_are_kept() {
-        let (text, early) = answer(b"GET /x HTTP/1.1\r\nhost: g\r\nconnection: foo, UPGRADE\r\nupgrade: H2C-Reverse\r\n\r\nPRI").await;
+        let (text, early) =
+            answer(b"GET /x HTTP/1.1\r\nhost: g\r\nconnection: foo, UPGRADE\r\nupgrade: H2C-Reverse\r\n\r\nPRI").await;
         assert_eq!(text.as_bytes(), SWITCHING);
         assert_eq!(early.as_deref(), Some(&b"PRI"[..]));
     }

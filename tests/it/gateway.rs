@@ -10,7 +10,9 @@ use onvif_uplink::{
     gateway::{Gateway, Options},
     tls::{provider::provider, server::IdentityField},
 };
-use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SerialNumber};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SerialNumber,
+};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -167,7 +169,11 @@ async fn devices(cloud: &Cloud) -> Vec<(String, String)> {
     let (_, json) = text.split_once("\r\n\r\n").expect("head");
     let list: serde_json::Value = serde_json::from_str(json).unwrap_or_else(|error| panic!("{error}: {text}"));
     let field = |device: &serde_json::Value, name: &str| device[name].as_str().expect("text").to_owned();
-    list.as_array().expect("list").iter().map(|device| (field(device, "device"), field(device, "remoteAddress"))).collect()
+    list.as_array()
+        .expect("list")
+        .iter()
+        .map(|device| (field(device, "device"), field(device, "remoteAddress")))
+        .collect()
 }
 
 async fn raw(cloud: &Cloud, request: &str) -> TcpStream {
@@ -183,7 +189,8 @@ async fn whole(mut stream: TcpStream) -> String {
 }
 
 async fn get(cloud: &Cloud, path: &str, fields: &str) -> String {
-    whole(raw(cloud, &format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{fields}\r\n")).await).await
+    whole(raw(cloud, &format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{fields}\r\n")).await)
+        .await
 }
 
 #[tokio::test]
@@ -210,7 +217,8 @@ async fn a_request_reaches_the_device_and_its_answer_streams_back_with_trailers(
 async fn an_upload_that_the_device_does_not_read_is_held_back() {
     let cloud = cloud(|_| {});
     let mut device = Device::connect(&cloud, "camera-1").await;
-    let mut client = raw(&cloud, "POST /camera-1/up HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1073741824\r\n\r\n").await;
+    let mut client =
+        raw(&cloud, "POST /camera-1/up HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1073741824\r\n\r\n").await;
     let (_request, _respond) = device.next().await;
     let chunk = vec![0; 64 * 1024];
     let mut sent = 0;
@@ -225,7 +233,8 @@ async fn an_upload_that_the_device_does_not_read_is_held_back() {
 async fn a_client_that_goes_away_resets_the_stream_and_an_early_answer_passes_the_upload() {
     let cloud = cloud(|_| {});
     let mut device = Device::connect(&cloud, "camera-1").await;
-    let mut client = raw(&cloud, "POST /camera-1/up HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nhalf").await;
+    let mut client =
+        raw(&cloud, "POST /camera-1/up HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nhalf").await;
     let (mut request, mut respond) = device.next().await;
     assert_eq!(request.body_mut().data().await.expect("data").expect("good"), "half");
     let mut body = respond.send_response(Response::new(()), false).expect("sent");
@@ -322,7 +331,9 @@ async fn hosts_route_and_foreign_hosts_are_refused() {
         let client = raw(&cloud, &format!("GET /x HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")).await;
         let (request, mut respond) = device.next().await;
         assert_eq!(request.uri().authority().expect("authority").as_str(), host);
-        respond.send_response(Response::builder().header("location", "/y").body(()).expect("answer"), true).expect("sent");
+        respond
+            .send_response(Response::builder().header("location", "/y").body(()).expect("answer"), true)
+            .expect("sent");
         assert!(whole(client).await.contains("location: /y\r\n"));
     }
     let client = raw(&cloud, "GET /x HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n").await;
@@ -338,7 +349,10 @@ async fn ambiguous_and_hostile_heads_harm_nobody() {
         ("GET /camera-1/ HTTP/1.1\r\nConnection: close\r\n\r\n", "400"),
         ("POST /camera-1/ HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", "400"),
         ("POST /camera-1/ HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: gzip\r\n\r\n", "400"),
-        ("GET /camera-1/ HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: upgrade, close\r\n\r\n", "501"),
+        (
+            "GET /camera-1/ HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: upgrade, close\r\n\r\n",
+            "501",
+        ),
         ("GET /camera-1 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", "308"),
         ("garbage\r\n\r\n", "400"),
     ] {
