@@ -16,5 +16,9 @@ pub mod server;
 pub mod stream;
 pub mod trust;
 
+/// The throw-away PKI of all tests, shared with the integration tests.
+#[cfg(test)]
+#[path = "../../tests/it/support/pki.rs"]
+pub(crate) mod test_pki;
 #[cfg(test)]
 mod tests;

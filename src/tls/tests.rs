@@ -21,9 +21,7 @@ use crate::model::{
     failure::{Cause, Failure},
 };
 
-#[path = "../../tests/it/support/pki.rs"]
-mod pki;
-use pki::{Authority, Issued};
+use super::test_pki::{Authority, Issued};
 
 /// An authority with a device's certificate, on disk.
 struct Bench {

@@ -18,12 +18,11 @@ use crate::{
         device::{Device, LoopbackUrl},
         user_level::UserLevel,
     },
-    tls::server::server_config,
+    tls::{
+        server::server_config,
+        test_pki::{Authority, Issued},
+    },
 };
-
-#[path = "../../tests/it/support/pki.rs"]
-mod pki;
-use pki::{Authority, Issued};
 
 struct Bench {
     directory: TempDir,
