@@ -1,7 +1,6 @@
 //! The integration tests: the rooms through their public interfaces, in one binary so that it links once.
 
+mod forward;
+mod gateway;
 mod reverse;
 mod support;
-//! Integration tests: the parts over real loopback sockets.
-
-mod gateway;

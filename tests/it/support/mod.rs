@@ -1,3 +1,4 @@
 //! What several test modules share.
 
 pub mod h2_peer;
+pub mod pki;
