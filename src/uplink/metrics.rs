@@ -297,7 +297,7 @@ mod tests {
 
     #[test]
     fn a_scrape_shows_board_and_counters_without_the_query_of_the_remote() {
-        let mut registry = Registry::default();
+        let mut registry = Registry::with_prefix("onvif_uplink");
         let board = StatusBoard::new();
         let metrics = UplinkMetrics::register(&mut registry, Arc::clone(&board));
         let series = metrics.series(&key());
@@ -334,7 +334,7 @@ mod tests {
 
     #[test]
     fn the_series_of_a_removed_uplink_disappear() {
-        let mut registry = Registry::default();
+        let mut registry = Registry::with_prefix("onvif_uplink");
         let metrics = UplinkMetrics::register(&mut registry, StatusBoard::new());
         let series = metrics.series(&key());
         assert!(scrape(&registry).contains("camera-1"));

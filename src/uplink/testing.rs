@@ -150,7 +150,7 @@ impl World {
         let authorizer = Arc::new(FakeAuthorizer { tls: Arc::new(tls), material: watch::Sender::new(0) });
         let (sender, arrivals) = mpsc::unbounded_channel();
         let transport = Arc::new(FakeTransport { arrivals: sender, failures: Mutex::default() });
-        let (board, mut registry) = (StatusBoard::new(), Registry::default());
+        let (board, mut registry) = (StatusBoard::new(), Registry::with_prefix("onvif_uplink"));
         let parts = Parts {
             authorizers: BTreeMap::from([(AuthorizationMode::Mtls, Arc::clone(&authorizer) as Arc<dyn Authorizer>)]),
             transports: BTreeMap::from([(Scheme::Https, Arc::clone(&transport) as Arc<dyn Transport>)]),
