@@ -25,6 +25,7 @@ use h2::{Ping, PingPong, server::Connection};
 use tokio::time::{Instant, timeout, timeout_at};
 
 pub use self::{error::ReverseError, limits::Limits};
+use self::stream::Session;
 use crate::base::{
     activity::Activity,
     drain::Drain,
@@ -43,14 +44,6 @@ pub struct Reverse {
     turn: Turn,
     share: Arc<Share>,
     activity: Arc<Activity>,
-}
-
-/// What serving one stream needs of its session.
-#[derive(Clone)]
-struct Session {
-    handler: Arc<dyn Handler>,
-    info: SessionInfo,
-    share: Arc<Share>,
 }
 
 impl Reverse {
