@@ -2,6 +2,7 @@
 //!
 //! [`load`] turns a text into the desired set or into all of its errors; [`source::ConfigSource`] says where texts come from.
 
+mod context;
 pub mod error;
 pub mod file;
 mod keys;
@@ -10,7 +11,6 @@ mod raw;
 mod reader;
 mod references;
 pub mod source;
-mod context;
 mod validate;
 
 use std::path::Path;

@@ -1,8 +1,6 @@
 //! From the located tree to the desired set: every reference resolved, every error noted (ONVIF Uplink §6.1).
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     context::Context,

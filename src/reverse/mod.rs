@@ -24,8 +24,8 @@ use bytes::Bytes;
 use h2::{Ping, PingPong, server::Connection};
 use tokio::time::{Instant, timeout, timeout_at};
 
-pub use self::{error::ReverseError, limits::Limits};
 use self::stream::Session;
+pub use self::{error::ReverseError, limits::Limits};
 use crate::base::{
     activity::Activity,
     drain::Drain,

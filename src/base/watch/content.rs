@@ -8,7 +8,6 @@ use std::{
     time::SystemTime,
 };
 
-
 /// Larger files are not read whole: the bound of a ConfigMap and of a Secret (1 MiB).
 pub const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
