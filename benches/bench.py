@@ -353,7 +353,7 @@ class Direct:
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--binary", default=ROOT / "target" / "bench-build" / "onvif-uplink")
+    parser.add_argument("--binary", default=ROOT / "target" / "release" / "onvif-uplink")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help="2 s a figure and up to 100 idle uplinks: a smoke test of the harness")
     parser.add_argument("--only", help="measure only the contenders with this text in their name, besides nginx TLS")

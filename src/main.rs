@@ -25,6 +25,9 @@ use tokio::{
 /// What is still under way after the main future (a blocking file read) may take this long to end.
 const RUNTIME_STOP: Duration = Duration::from_secs(1);
 
+/// Threads for file reads and the emulator's pictures; see `base::shard` for why so few.
+const BLOCKING_THREADS: usize = 8;
+
 /// Exit code and, if something is to be said on standard error, the sentence.
 type Ended = Result<u8, (u8, String)>;
 
@@ -58,7 +61,7 @@ fn main() -> ExitCode {
 }
 
 fn block_on(future: impl Future<Output = Ended>) -> Ended {
-    let runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(internal)?;
+    let runtime = runtime::Builder::new_current_thread().enable_all().max_blocking_threads(BLOCKING_THREADS).build().map_err(internal)?;
     let ended = runtime.block_on(future);
     runtime.shutdown_timeout(RUNTIME_STOP);
     ended
