@@ -15,8 +15,8 @@ import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
-# Absolute: the tests start it in directories of their own.
-BINARY = pathlib.Path(os.environ.get("ONVIF_UPLINK", TARGET / "debug" / "onvif-uplink")).resolve()
+# Absolute: the tests start it in directories of their own. The default is what `make demo` builds.
+BINARY = pathlib.Path(os.environ.get("ONVIF_UPLINK", TARGET / "demo" / "onvif-uplink")).resolve()
 IN_CI = os.environ.get("CI") == "true"
 # Never through an egress proxy of the environment: everything here is on loopback.
 OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
