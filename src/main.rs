@@ -12,7 +12,6 @@ use onvif_uplink::{
     app::{self, App, Outcome},
     base::drain::{Drain, DrainSwitch, drain},
     cli::{self, Command},
-    config,
     demo::{self, Demo, camera::Camera},
     gateway::{self, Gateway},
     telemetry::{Telemetry, logs::LevelHandle, metrics::Metrics},
@@ -88,7 +87,7 @@ struct TelemetryView {
 
 fn check(arguments: &cli::Check) -> Ended {
     if arguments.print_schema {
-        println!("{:#}", config::schema());
+        println!("{:#}", app::schema());
         return Ok(cli::EXIT_OK);
     }
     let Some(file) = &arguments.file else { return Err((cli::EXIT_USAGE, "which file?".to_owned())) };

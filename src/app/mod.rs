@@ -295,6 +295,11 @@ pub fn check(file: &Path) -> Result<usize, Vec<String>> {
     desired.map(|desired| desired.len()).map_err(named)
 }
 
+/// The JSON Schema (draft 2020-12) of the configuration.
+pub fn schema() -> serde_json::Value {
+    config::schema()
+}
+
 /// What the parts registered below serve.
 fn served() -> Served {
     Served { schemes: vec![Https::SCHEME], authorization_modes: vec![MutualTls::MODE], ..Served::default() }
