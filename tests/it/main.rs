@@ -3,4 +3,5 @@
 mod forward;
 mod gateway;
 mod reverse;
+mod sidecar;
 mod support;
