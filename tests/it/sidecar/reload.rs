@@ -110,7 +110,7 @@ async fn a_bad_edit_is_said_everywhere_while_the_last_good_set_goes_on() {
     site.write(&document(std::slice::from_ref(&line)).replace("userLevel: Operator", "userLevel: Anonymous"));
     sidecar.until("the bad edit is seen", |all| (!all.config.errors.is_empty()).then_some(())).await;
     let (_, status) = sidecar.page("/status").await;
-    assert!(status.contains("uplinks.yaml:6:20: devices[0].uplinks[0].userLevel"), "{status}");
+    assert!(status.contains("uplinks.yaml:7:20: devices[0].uplinks[0].userLevel"), "{status}");
     assert!(status.contains("\"generation\": 1"), "{status}");
     assert_eq!(sidecar.page("/readyz").await.0, 200);
     assert_eq!(sidecar.metric(r#"onvif_uplink_config_reloads_total{result="refused"}"#).await, 1.0);
