@@ -94,9 +94,14 @@ impl Remote {
         format!("https://{}/uplink", self.address)
     }
 
+    /// The next connection, before its TLS handshake.
+    pub async fn tcp(&self) -> TcpStream {
+        timeout(PATIENCE, self.listener.accept()).await.expect("dialed in time").expect("accepted").0
+    }
+
     /// The next connection, after its TLS handshake.
     pub async fn handshake(&self) -> std::io::Result<Tls> {
-        let (stream, _) = timeout(PATIENCE, self.listener.accept()).await.expect("dialed in time").expect("accepted");
+        let stream = self.tcp().await;
         let config = Arc::clone(&self.config.lock().expect("no panic"));
         timeout(PATIENCE, TlsAcceptor::from(config).accept(stream)).await.expect("a handshake in time")
     }
