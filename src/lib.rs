@@ -25,8 +25,8 @@
 //! Imports go down only and siblings do not import each other; `tests/architecture.rs` proves it.
 //!
 //! ```text
-//! L6 main -> app gateway demo cli status_command telemetry    app -> all below but gateway and demo
-//! L6 demo -> app gateway model base tls    cli -> model base telemetry    status_command -> model base
+//! L6 main -> app gateway demo cli admin tls base telemetry    app -> all below but gateway and demo
+//! L6 demo -> app gateway model base tls telemetry    cli -> model base telemetry
 //! L5 uplink -> model base authz transport reverse    gateway -> model base tls transport
 //! L4 transport -> model base tls authz
 //! L3 authz -> model base tls    reverse -> base    device -> model base    onvif -> model base config

@@ -12,7 +12,6 @@ use onvif_uplink::{
     app::{self, App, Outcome},
     base::drain::{Drain, DrainSwitch, drain},
     cli::{self, Command},
-    config,
     demo::{self, Demo, camera::Camera},
     gateway::{self, Gateway},
     telemetry::{Telemetry, logs::LevelHandle, metrics::Metrics},
@@ -41,12 +40,16 @@ fn main() -> ExitCode {
     let ended = match parsed.command {
         Command::Check(arguments) => check(&arguments),
         Command::Status(arguments) => block_on(status(&arguments)),
-        Command::Run(arguments) => block_on(logged(&arguments.logging.options(), |telemetry| run(&arguments, telemetry))),
+        Command::Run(arguments) => {
+            block_on(logged(&arguments.logging.options(), |telemetry| run(&arguments, telemetry)))
+        }
         Command::Gateway(arguments) => {
             block_on(logged(&arguments.logging.options(), |telemetry| run_gateway(&arguments, telemetry)))
         }
         Command::Camera(arguments) => block_on(logged(&arguments.logging.options(), |_| run_camera(&arguments))),
-        Command::Demo(arguments) => block_on(logged(&arguments.demo_log(), |telemetry| run_demo(&arguments, telemetry))),
+        Command::Demo(arguments) => {
+            block_on(logged(&arguments.demo_log(), |telemetry| run_demo(&arguments, telemetry)))
+        }
     };
     ExitCode::from(ended.unwrap_or_else(|(code, sentence)| {
         eprintln!("onvif-uplink: {sentence}");
@@ -84,7 +87,7 @@ struct TelemetryView {
 
 fn check(arguments: &cli::Check) -> Ended {
     if arguments.print_schema {
-        println!("{:#}", config::schema());
+        println!("{:#}", app::schema());
         return Ok(cli::EXIT_OK);
     }
     let Some(file) = &arguments.file else { return Err((cli::EXIT_USAGE, "which file?".to_owned())) };
@@ -182,7 +185,8 @@ async fn run_gateway(arguments: &cli::Gateway, telemetry: TelemetryView) -> Ende
 }
 
 async fn run_camera(arguments: &cli::Camera) -> Ended {
-    let camera = Camera::bind(arguments.http).await.map_err(|error| internal(format!("{}: {error}", arguments.http)))?;
+    let camera =
+        Camera::bind(arguments.http).await.map_err(|error| internal(format!("{}: {error}", arguments.http)))?;
     tracing::info!(http = %camera.http_addr(), "camera emulator started");
     until_stopped(RUNTIME_STOP, |drain| camera.run(drain)).await?;
     Ok(cli::EXIT_OK)

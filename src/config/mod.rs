@@ -2,6 +2,7 @@
 //!
 //! [`load`] turns a text into the desired set or into all of its errors; [`source::ConfigSource`] says where texts come from.
 
+mod context;
 pub mod error;
 pub mod file;
 mod keys;
@@ -14,29 +15,13 @@ mod validate;
 
 use std::path::Path;
 
+pub use context::Served;
 pub use error::ConfigError;
 
-use crate::model::{address::Scheme, authorization::AuthorizationMode, desired::DesiredSet};
+use crate::model::desired::DesiredSet;
 
 /// Largest document: the bound of a ConfigMap (1 MiB).
 pub const MAX_DOCUMENT_BYTES: usize = 1024 * 1024;
-
-/// What the registered parts serve. A document that asks for more is refused, so that nothing is silently ignored.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Served {
-    /// Schemes of RemoteAddress with a transport.
-    pub schemes: Vec<Scheme>,
-    /// Modes with an authorizer.
-    pub authorization_modes: Vec<AuthorizationMode>,
-    /// Whether `rtsp` of a device is served.
-    pub rtsp: bool,
-    /// Whether a device may speak HTTP/2 (`h2c://`).
-    pub h2c: bool,
-    /// Whether `credentials` of a device are used.
-    pub credentials: bool,
-    /// Whether `accounts` are used.
-    pub accounts: bool,
-}
 
 /// Reads and validates a document. Relative file names are relative to `base_dir`, the directory of the document.
 ///
@@ -48,7 +33,7 @@ pub fn load(text: &str, base_dir: &Path, served: &Served) -> Result<DesiredSet, 
         return Err(vec![ConfigError::new(error::Position::START, "", message)]);
     }
     let root = node::parse(text).map_err(|error| vec![error])?;
-    validate::validate(&root, &validate::Context { base_dir, served })
+    validate::validate(&root, &context::Context { base_dir, served })
 }
 
 /// The JSON Schema (draft 2020-12) of the document.

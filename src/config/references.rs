@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::{
+    context::Context,
     error::Position,
     keys,
     reader::{Cursor, Errors, Fields, near},
-    validate::Context,
 };
 use crate::model::authorization::{AuthorizationServer, CertPathValidationPolicy, Certificate, ClientAuth, Trust};
 

@@ -12,7 +12,8 @@ use super::{
 use crate::{
     base::watch::{FileWatcher, WatchOptions},
     model::{
-        authorization::{Authorization, Trust},
+        address::Scheme,
+        authorization::{Authorization, AuthorizationMode, Trust},
         user_level::UserLevel,
     },
 };

@@ -1,12 +1,9 @@
 //! From the located tree to the desired set: every reference resolved, every error noted (ONVIF Uplink §6.1).
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    path::{Path, PathBuf},
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Served,
+    context::Context,
     error::{ConfigError, Position},
     keys,
     node::{EMPTY, Node, Value},
@@ -24,24 +21,6 @@ use crate::model::{
 
 /// Longest device name: it is a DNS label of the front's host names (RFC 1035 §2.3.4).
 const MAX_NAME: usize = 63;
-
-/// What every step of the validation needs.
-pub(super) struct Context<'c> {
-    pub(super) base_dir: &'c Path,
-    pub(super) served: &'c Served,
-}
-
-impl Context<'_> {
-    /// A file named by the document; relative to the directory of the document.
-    pub(super) fn file(&self, cursor: &Cursor<'_>, errors: &mut Errors) -> Option<PathBuf> {
-        cursor.text(errors).map(|text| self.base_dir.join(text))
-    }
-
-    /// A file that must be named.
-    pub(super) fn required_file(&self, fields: &Fields<'_>, key: &str, errors: &mut Errors) -> Option<PathBuf> {
-        self.file(fields.required(key, errors)?, errors)
-    }
-}
 
 /// Validates a document.
 pub(super) fn validate(root: &Node, context: &Context<'_>) -> Result<DesiredSet, Vec<ConfigError>> {

@@ -24,6 +24,7 @@ use bytes::Bytes;
 use h2::{Ping, PingPong, server::Connection};
 use tokio::time::{Instant, timeout, timeout_at};
 
+use self::stream::Session;
 pub use self::{error::ReverseError, limits::Limits};
 use crate::base::{
     activity::Activity,
@@ -43,14 +44,6 @@ pub struct Reverse {
     turn: Turn,
     share: Arc<Share>,
     activity: Arc<Activity>,
-}
-
-/// What serving one stream needs of its session.
-#[derive(Clone)]
-struct Session {
-    handler: Arc<dyn Handler>,
-    info: SessionInfo,
-    share: Arc<Share>,
 }
 
 impl Reverse {

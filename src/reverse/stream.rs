@@ -15,14 +15,22 @@ use h2::{Reason, RecvStream, SendStream, server::SendResponse};
 use http::{HeaderMap, StatusCode, header};
 use http_body::Body as _;
 
-use super::Session;
 use crate::base::{
-    http::{Body, Informational, Request, Response},
+    http::{Body, Handler, Informational, Request, Response, SessionInfo},
     http2::{
         pump::{PumpError, pump},
         receive::ReceiveBody,
+        share::Share,
     },
 };
+
+/// What serving one stream needs of its session.
+#[derive(Clone)]
+pub(super) struct Session {
+    pub(super) handler: Arc<dyn Handler>,
+    pub(super) info: SessionInfo,
+    pub(super) share: Arc<Share>,
+}
 
 /// The answering half of a stream; shared with whoever sends 1xx answers while the handler runs.
 type Responder = Arc<Mutex<SendResponse<Bytes>>>;

@@ -11,6 +11,7 @@
 pub mod liveness;
 pub mod measured;
 pub mod metrics;
+pub mod parts;
 pub mod report;
 pub mod runner;
 pub mod session;

@@ -15,10 +15,10 @@ use tracing::Instrument;
 use super::{
     measured::Measured,
     metrics::Series,
+    parts::Parts,
     report::{Entry, FailureLog},
     session::{Dialer, Established, establish},
     state::{Action, Event, Machine, State},
-    supervisor::Parts,
 };
 use crate::{
     base::{

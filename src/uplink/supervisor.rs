@@ -11,51 +11,24 @@ use tokio::{
 };
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{metrics::UplinkMetrics, report::Entries, runner::Runner};
+pub use super::parts::{MakeHandler, Parts};
+use super::{report::Entries, runner::Runner};
 use crate::{
-    authz::Authorizer,
     base::{
         drain::{DrainSwitch, drain},
-        http::Handler,
         shard::ShardHandle,
     },
     model::{
-        address::Scheme,
-        authorization::AuthorizationMode,
         desired::DesiredSet,
-        status::StatusBoard,
         uplink::{Uplink, UplinkKey},
     },
-    reverse::Limits,
-    transport::Transport,
 };
 
 /// After the grace period a runner may take this much to close; then it is aborted.
 const STOP_MARGIN: Duration = Duration::from_secs(5);
 
-/// Makes the handler of an uplink; called on the uplink's shard.
-pub type MakeHandler = Arc<dyn Fn(&Uplink) -> Arc<dyn Handler> + Send + Sync>;
-
 /// Where the runner of an uplink lives.
 pub type PickShard = Box<dyn Fn(&UplinkKey) -> ShardHandle + Send + Sync>;
-
-/// What the root puts together for the uplinks.
-pub struct Parts {
-    /// Who we are to the remote, per mode.
-    pub authorizers: BTreeMap<AuthorizationMode, Arc<dyn Authorizer>>,
-    /// How we connect, per scheme.
-    pub transports: BTreeMap<Scheme, Arc<dyn Transport>>,
-    /// What answers the requests of an uplink.
-    pub handler: MakeHandler,
-    /// Where runners write what became of them.
-    pub board: Arc<StatusBoard>,
-    /// Where they count.
-    pub metrics: Arc<UplinkMetrics>,
-    /// What a remote may use of us.
-    pub limits: Limits,
-    /// How long a drain may take.
-    pub grace: Duration,
-}
 
 struct Running {
     settings: watch::Sender<Uplink>,

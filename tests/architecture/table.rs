@@ -19,7 +19,7 @@ const fn room_of(layer: u8, name: &'static str, may_import: &'static [&'static s
 
 /// The table of design §3.
 pub const ROOMS: &[Room] = &[
-    room_of(6, "main", &["app", "gateway", "demo", "cli", "status_command", "telemetry"]),
+    room_of(6, "main", &["app", "gateway", "demo", "cli", "admin", "tls", "base", "telemetry"]),
     room_of(
         6,
         "app",
@@ -39,9 +39,8 @@ pub const ROOMS: &[Room] = &[
             "telemetry",
         ],
     ),
-    room_of(6, "demo", &["app", "gateway", "model", "base", "tls"]),
+    room_of(6, "demo", &["app", "gateway", "model", "base", "tls", "telemetry"]),
     room_of(6, "cli", &["model", "base", "telemetry"]),
-    room_of(6, "status_command", &["model", "base"]),
     room_of(5, "uplink", &["model", "base", "authz", "transport", "reverse"]),
     room_of(5, "gateway", &["model", "base", "tls", "transport"]),
     room_of(4, "transport", &["model", "base", "tls", "authz"]),

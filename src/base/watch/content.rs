@@ -8,7 +8,8 @@ use std::{
     time::SystemTime,
 };
 
-use super::MAX_FILE_BYTES;
+/// Larger files are not read whole: the bound of a ConfigMap and of a Secret (1 MiB).
+pub const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
 /// The content of a file at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]

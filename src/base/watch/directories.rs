@@ -11,7 +11,7 @@ use std::{
 
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher, event::ModifyKind};
 
-use super::{Bell, content::Inode};
+use super::{bell::Bell, content::Inode};
 
 /// The watched directories. One watcher for all: inotify instances are few (128 for a user on a node).
 pub(super) struct Directories {

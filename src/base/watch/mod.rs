@@ -5,6 +5,7 @@
 //! event there restarts one short timer, and then the files are read and compared by content. What the operating system
 //! does not report is found by a slow re-read; when it has no watches left, a faster one takes over.
 
+mod bell;
 mod content;
 mod directories;
 
@@ -20,14 +21,13 @@ use tokio::{
     time::Instant,
 };
 
+pub use self::content::MAX_FILE_BYTES;
 use self::{
+    bell::Bell,
     content::{Content, Stamp},
     directories::Directories,
 };
 use super::tasks::Tasks;
-
-/// Larger files are not read whole: the bound of a ConfigMap and of a Secret (1 MiB).
-pub const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
 /// How long and how often; the defaults are the product's, tests may be quicker.
 #[derive(Clone, Copy, Debug)]
@@ -70,15 +70,6 @@ struct Shared {
     arrivals: Mutex<Vec<Subscription>>,
     /// What is watched. Only the blocking look holds the lock, and never two at once.
     watched: Mutex<Watched>,
-}
-
-/// Wakes the task.
-#[derive(Default)]
-struct Bell {
-    /// Something happened in a directory.
-    event: Notify,
-    /// There is a new subscription.
-    arrival: Notify,
 }
 
 struct Subscription {

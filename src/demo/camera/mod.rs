@@ -12,6 +12,7 @@
 pub mod barcode;
 pub mod bulk;
 pub mod canvas;
+mod clock;
 pub mod encode;
 pub mod feed;
 pub mod http;
@@ -21,7 +22,6 @@ pub mod soap;
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use socket2::{SockRef, TcpKeepalive};
-use time::OffsetDateTime;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
@@ -127,12 +127,6 @@ fn prepare(stream: &TcpStream) {
     for error in results.into_iter().filter_map(Result::err) {
         tracing::debug!(%error, "a socket option of the camera was refused");
     }
-}
-
-/// Date and time of a moment; 1970 for one that no calendar has.
-fn utc(unix_ms: u64) -> OffsetDateTime {
-    let nanoseconds = i128::from(unix_ms) * 1_000_000;
-    OffsetDateTime::from_unix_timestamp_nanos(nanoseconds).unwrap_or(OffsetDateTime::UNIX_EPOCH)
 }
 
 #[cfg(test)]

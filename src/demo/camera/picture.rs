@@ -142,7 +142,7 @@ fn live_lamp(canvas: &mut Canvas, stamp: Stamp) {
 }
 
 fn digits(canvas: &mut Canvas, stamp: Stamp) {
-    let at = super::utc(stamp.unix_ms);
+    let at = super::clock::utc(stamp.unix_ms);
     let (hour, minute, second) = at.to_hms();
     let clock = format!("{hour:02}:{minute:02}:{second:02}.{:03}", stamp.unix_ms % 1000);
     let date = format!("{} UTC", at.date());

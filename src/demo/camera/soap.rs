@@ -120,7 +120,7 @@ fn perform(call: &Call, facts: &Facts, authority: &str, unix_ms: u64) -> Result<
 }
 
 fn date_and_time(unix_ms: u64) -> String {
-    let now = super::utc(unix_ms);
+    let now = super::clock::utc(unix_ms);
     format!(
         "<tds:GetSystemDateAndTimeResponse><tds:SystemDateAndTime><tt:DateTimeType>NTP</tt:DateTimeType>\
          <tt:DaylightSavings>false</tt:DaylightSavings><tt:TimeZone><tt:TZ>UTC0</tt:TZ></tt:TimeZone><tt:UTCDateTime>\

@@ -7,18 +7,13 @@
 
 #[cfg(feature = "otlp")]
 mod otlp;
-
-use std::time::Duration;
+mod settings;
 
 use http::HeaderMap;
 use tracing::{Span, Subscriber};
 use tracing_subscriber::{Layer, registry::LookupSpan};
 
-/// The flush at the end takes no longer: it stands between a pod and its end.
-pub const FLUSH_MAX: Duration = Duration::from_secs(3);
-
-/// Where a variable of the environment is looked up; tests give their own.
-pub type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
+pub use self::settings::{Env, FLUSH_MAX};
 
 /// The export of traces, or none.
 #[derive(Debug, Default)]

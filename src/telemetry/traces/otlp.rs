@@ -16,7 +16,7 @@ use tracing::{Span, Subscriber};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 use tracing_subscriber::{Layer, filter::Targets, registry::LookupSpan};
 
-use super::{Env, FLUSH_MAX};
+use super::settings::{Env, FLUSH_MAX};
 
 const SERVICE: &str = "onvif-uplink";
 /// The crate's name as `tracing` has it in targets.
