@@ -2,5 +2,7 @@
 
 mod forward;
 mod gateway;
+mod quirks;
 mod reverse;
+mod sidecar;
 mod support;

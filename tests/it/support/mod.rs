@@ -1,4 +1,9 @@
 //! What several test modules share.
 
+pub mod cloud;
+pub mod device;
 pub mod h2_peer;
+pub mod http;
 pub mod pki;
+pub mod remote;
+pub mod sidecar;
