@@ -2,6 +2,7 @@
 
 mod forward;
 mod gateway;
+mod process;
 mod quirks;
 mod reverse;
 mod sidecar;
