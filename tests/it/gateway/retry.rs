@@ -48,6 +48,29 @@ async fn an_upload_of_which_a_part_went_out_is_not_sent_again() {
 }
 
 #[tokio::test]
+async fn after_goaway_a_download_ends_well_and_new_requests_wait_for_the_next_session() {
+    let cloud = cloud(|_| {});
+    let mut old = h2::server::handshake(upgraded(&cloud, "camera-1").await).await.expect("preface");
+    timeout(PATIENCE, async { while devices(&cloud).await.is_empty() {} }).await.expect("entered");
+    let download = raw(&cloud, GET).await;
+    let (_, mut respond) = old.accept().await.expect("open").expect("request");
+    let mut body = respond.send_response(Response::new(()), false).expect("sent");
+    old.graceful_shutdown();
+    let going = tokio::spawn(async move { while let Some(Ok(_)) = old.accept().await {} });
+    // Until the GOAWAY has arrived a request may still go to the old session, which gives it up.
+    let refused = async { while !whole(raw(&cloud, GET).await).await.starts_with("HTTP/1.1 503 ") {} };
+    timeout(PATIENCE, refused).await.expect("nobody is asked any more");
+    body.send_data(Bytes::from_static(b"the end"), true).expect("sent");
+    assert!(whole(download).await.contains("the end"));
+    timeout(PATIENCE, going).await.expect("the old session ends").expect("joined");
+    timeout(PATIENCE, async { while !devices(&cloud).await.is_empty() {} }).await.expect("left");
+    let mut new = Device::connect(&cloud, "camera-1").await;
+    let client = raw(&cloud, GET).await;
+    new.next().await.1.send_response(no_content(), true).expect("sent");
+    assert!(whole(client).await.starts_with("HTTP/1.1 204 "));
+}
+
+#[tokio::test]
 async fn a_fifth_replaced_session_costs_the_oldest_its_life() {
     let cloud = cloud(|_| {});
     let mut first = Device::connect(&cloud, "camera-1").await;
