@@ -2,6 +2,7 @@
 
 mod forward;
 mod gateway;
+mod metrics;
 mod process;
 mod quirks;
 mod reverse;
