@@ -30,10 +30,8 @@ impl Scene {
         let site = Site::new(&["good", "bad"]);
         let (friend, remote) = (Remote::start(&site.authority).await, Remote::start(&site.authority).await);
         let device = camera("good").await;
-        let lines = [
-            Line::new("good", device.address, friend.remote()),
-            Line::new("bad", device.address, remote.remote()),
-        ];
+        let lines =
+            [Line::new("good", device.address, friend.remote()), Line::new("bad", device.address, remote.remote())];
         let sidecar = site.start_with(&lines).await;
         let good = friend.upgrade().await;
         let good_since = sidecar.online("good").await.since;
@@ -67,7 +65,11 @@ async fn each_refusal_is_named_in_status() {
         ("401 Unauthorized\r\nContent-Length: 0", Cause::Unauthorized, "401"),
         ("404 Not Found\r\nContent-Length: 0", Cause::UpgradeRefused, "check remoteAddress"),
         ("500 Oops\r\nContent-Type: text/plain\r\nContent-Length: 4", Cause::UpgradeRefused, "500"),
-        ("302 Found\r\nLocation: https://u:p@elsewhere.example/up?token=secret", Cause::Redirected, "elsewhere.example/up`"),
+        (
+            "302 Found\r\nLocation: https://u:p@elsewhere.example/up?token=secret",
+            Cause::Redirected,
+            "elsewhere.example/up`",
+        ),
     ] {
         let scene = Scene::new().await;
         let sentence = scene.answered(format!("HTTP/1.1 {answer}\r\n\r\n").as_bytes(), cause).await;

@@ -60,7 +60,8 @@ async fn a_long_download_survives_ten_reloads_of_other_uplinks_and_one_bad_edit(
     let after = sidecar.now("steady");
     assert_eq!(after.status, Status::Online);
     assert_eq!(after.since, before.since);
-    let since = |status: &onvif_uplink::model::status::UplinkStatus| status.session.as_ref().map(|session| session.since);
+    let since =
+        |status: &onvif_uplink::model::status::UplinkStatus| status.session.as_ref().map(|session| session.since);
     assert_eq!(since(&after), since(&before));
     while offset < LONG {
         download.check_pattern(offset, STEP).await;
@@ -118,7 +119,9 @@ async fn a_bad_edit_is_said_everywhere_while_the_last_good_set_goes_on() {
     assert_eq!(sidecar.now("camera-1").since, before.since);
 
     std::fs::remove_file(site.config()).expect("removed");
-    sidecar.until("the file is missed", |all| all.config.errors.iter().any(|e| !e.contains("userLevel")).then_some(())).await;
+    sidecar
+        .until("the file is missed", |all| all.config.errors.iter().any(|e| !e.contains("userLevel")).then_some(()))
+        .await;
     assert_eq!(sidecar.now("camera-1").since, before.since);
 }
 

@@ -85,5 +85,7 @@ async fn a_bad_new_certificate_does_not_end_the_session_that_stands() {
     assert_eq!(ask(cloud.front, "GET", "/camera-1/").await.status, 200);
     site.issue("camera-1");
     let session = |uplink: &UplinkStatus| uplink.session.as_ref().map(|session| session.since);
-    sidecar.until("the mended pair is used", |all| (session(of(all, "camera-1")?) != session(&before)).then_some(())).await;
+    sidecar
+        .until("the mended pair is used", |all| (session(of(all, "camera-1")?) != session(&before)).then_some(()))
+        .await;
 }

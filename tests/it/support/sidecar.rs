@@ -68,7 +68,8 @@ pub fn document(lines: &[Line]) -> String {
              certificateID: c-{device}\n        userLevel: {level}\n        certPathValidationPolicyID: p-{device}\n"
         )
         .expect("a string");
-        writeln!(certificates, "  c-{device}: {{ certFile: {certificate}.crt, keyFile: {certificate}.key }}").expect("a string");
+        writeln!(certificates, "  c-{device}: {{ certFile: {certificate}.crt, keyFile: {certificate}.key }}")
+            .expect("a string");
         writeln!(policies, "  p-{device}: {{ trustAnchorFiles: [{anchor}] }}").expect("a string");
     }
     if lines.is_empty() {
