@@ -2,6 +2,7 @@
 
 mod forward;
 mod gateway;
+mod linger;
 mod metrics;
 mod process;
 mod quirks;
