@@ -1,9 +1,11 @@
 #!/bin/sh
 # What the image holds, without an image engine: the static binary of the Dockerfile alone in an empty root, as user
-# 65532, with the CA bundle. Proves that it needs no file of the host: no libc, no loader, no shell.
-# Needs root or user namespaces. Prints one line per check and `N passed, N failed`; exit status 1 on a failure.
+# 65532, with the CA bundle. Proves that it needs no file of the host (no libc, no loader, no shell), that names resolve
+# there and that a remote is verified against the bundle. Needs root; without it, user namespaces for the first half.
+# Prints one line per check and `N passed, N failed`; exit status 1 on a failure.
 # PROFILE=dev builds faster; the default is what the image has.
 set -eu
+umask 022  # what runs as 65532 must be able to read it
 cd "$(dirname "$0")/.."
 PROFILE=${PROFILE:-release}
 TARGET=$(uname -m)-unknown-linux-gnu
@@ -14,7 +16,7 @@ binary=${CARGO_TARGET_DIR:-target}/$TARGET/$folder/onvif-uplink
 root=$(mktemp -d)
 running=
 # shellcheck disable=SC2329
-finish() { if [ -n "$running" ]; then kill "$running" 2>/dev/null || true; fi; rm -rf "$root"; }
+finish() { for process in $running; do kill "$process" 2>/dev/null || true; done; rm -rf "$root"; }
 trap finish EXIT INT TERM
 install -D -m 0755 "$binary" "$root/onvif-uplink"
 install -D -m 0644 /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/ca-certificates.crt"
@@ -23,22 +25,20 @@ chmod 0755 "$root"; chmod 1777 "$root/tmp"
 printf 'devices: []\n' > "$root/etc/onvif-uplink/good.yaml"
 printf 'devices: []\nnoSuchKey: 1\n' > "$root/etc/onvif-uplink/bad.yaml"
 
-# What a container runtime adds, and an uplink to a closed port: a name must resolve without any library of the host.
-printf '127.0.0.1 localhost\n' > "$root/etc/hosts"
-openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=camera-1 \
-    -keyout "$root/etc/onvif-uplink/key.pem" -out "$root/etc/onvif-uplink/cert.pem" 2>/dev/null
-chmod 0644 "$root/etc/onvif-uplink/key.pem"
-cat > "$root/etc/onvif-uplink/uplink.yaml" <<'YAML'
-devices:
-  - name: camera-1
-    http: http://127.0.0.1:8080
-    uplinks:
-      - { remoteAddress: "https://localhost:1/", certificateID: own, userLevel: User, certPathValidationPolicyID: own }
-certificates:
-  own: { certFile: /etc/onvif-uplink/cert.pem, keyFile: /etc/onvif-uplink/key.pem }
-certPathValidationPolicies:
-  own: { trustAnchorFiles: [ /etc/onvif-uplink/cert.pem ] }
-YAML
+# What a container runtime adds: names must resolve without any library of the host.
+printf '127.0.0.1 localhost gateway.internal\n' > "$root/etc/hosts"
+# A gateway whose authority is in the bundle only, as with a public one; a camera's certificate from the same authority.
+pki=$root/etc/onvif-uplink
+new_key() { openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes "$@" 2>/dev/null; }
+sign() { openssl x509 -req -in "$pki/$1.csr" -CA "$pki/ca.crt" -CAkey "$pki/ca.key" -CAcreateserial -days 2 -extfile "$pki/$1.ext" -out "$pki/$1.crt" 2>/dev/null; }
+new_key -x509 -days 2 -subj "/CN=Image test CA" -keyout "$pki/ca.key" -out "$pki/ca.crt"
+for name in gateway.internal camera-1; do
+    new_key -subj "/CN=$name" -keyout "$pki/$name.key" -out "$pki/$name.csr"
+    printf 'subjectAltName=DNS:%s\n' "$name" > "$pki/$name.ext"
+    sign "$name"
+done
+cat "$pki/ca.crt" >> "$root/etc/ssl/certs/ca-certificates.crt"
+chmod 0644 "$pki"/*
 
 inside() {
     if [ "$(id -u)" = 0 ]; then env -i GLIBC_TUNABLES=glibc.cpu.x86_rep_movsb_threshold=100000000 /usr/sbin/chroot --userspec=65532:65532 "$root" "$@"
@@ -53,14 +53,22 @@ expect() {
     if [ "$got" = "$wanted" ]; then report "$sentence" 0; else report "$sentence: exit status $got: $(cat "$root.out")" 1; fi
     rm -f "$root.out"
 }
-# Asks /status up to ten times for the cause of the first failure.
-refused() {
-    for _ in 1 2 3 4 5 6 7 8 9 10; do
-        body=$(curl -fsS "http://127.0.0.1:$1/status") || return 1
-        case $body in *connection-refused*) return 0 ;; esac
+# Asks /status of port $1 up to thirty times for the text $2.
+says() {
+    for _ in $(seq 30); do
+        body=$(curl -fsS --noproxy '*' "http://127.0.0.1:$1/status") || return 1
+        case $body in *"$2"*) return 0 ;; esac
         sleep 1
     done
     echo "$body"; return 1
+}
+free_port() { python3 -c 'import socket; s=socket.socket(); s.bind(("127.0.0.1",0)); print(s.getsockname()[1])'; }
+# start LOG COMMAND…: the program in the root, in the background; chroot becomes it, so $! is its own process id.
+start() {
+    log=$1; shift
+    env -i GLIBC_TUNABLES=glibc.cpu.x86_rep_movsb_threshold=100000000 \
+        /usr/sbin/chroot --userspec=65532:65532 "$root" "$@" > "$log" 2>&1 &
+    running="$running $!"
 }
 static() { ! readelf -l "$1" | grep -q 'INTERP'; }
 
@@ -70,19 +78,34 @@ expect 0 "check accepts a good document" inside /onvif-uplink check /etc/onvif-u
 expect 78 "check refuses a bad document with 78" inside /onvif-uplink check /etc/onvif-uplink/bad.yaml
 expect 64 "an unknown flag ends with 64" inside /onvif-uplink run --no-such-flag
 
-# The chroot command becomes the program, so the process id is the program's own.
 if [ "$(id -u)" = 0 ]; then
-    port=$(/usr/bin/env python3 -c 'import socket; s=socket.socket(); s.bind(("127.0.0.1",0)); print(s.getsockname()[1])')
-    env -i /usr/sbin/chroot --userspec=65532:65532 "$root" /onvif-uplink run --config /etc/onvif-uplink/uplink.yaml \
-        --admin "127.0.0.1:$port" > "$root.log" 2>&1 &
-    running=$!
-    expect 0 "run answers /livez in an empty root" curl -fsS --retry 20 --retry-connrefused --retry-delay 1 -o /dev/null "http://127.0.0.1:$port/livez"
-    expect 0 "a name resolves and its closed port is reported as connection-refused" refused "$port"
-    kill -TERM "$running" 2>/dev/null || true
-    got=0; wait "$running" || got=$?
+    uplinks=$(free_port); front=$(free_port); admin=$(free_port); gateway_admin=$(free_port)
+    cat > "$pki/uplinks.yaml" <<YAML
+devices:
+  - name: camera-1
+    http: http://127.0.0.1:8080
+    uplinks:
+      - { remoteAddress: "https://gateway.internal:$uplinks/uplink", certificateID: own, userLevel: User }
+      - { remoteAddress: "https://localhost:1/", certificateID: own, userLevel: User }
+certificates:
+  own: { certFile: camera-1.crt, keyFile: camera-1.key }
+YAML
+    start "$root/gateway.log" /onvif-uplink gateway --listen "127.0.0.1:$uplinks" --front "127.0.0.1:$front" \
+        --admin "127.0.0.1:$gateway_admin" --client-ca /etc/onvif-uplink/ca.crt \
+        --cert /etc/onvif-uplink/gateway.internal.crt --key /etc/onvif-uplink/gateway.internal.key
+    start "$root/sidecar.log" /onvif-uplink run --config /etc/onvif-uplink/uplinks.yaml --admin "127.0.0.1:$admin"
+    expect 0 "run answers /livez in an empty root" \
+        curl -fsS --noproxy '*' --retry 20 --retry-connrefused --retry-delay 1 -o /dev/null "http://127.0.0.1:$admin/livez"
+    expect 0 "a name resolves and its closed port is reported as connection-refused" says "$admin" connection-refused
+    expect 0 "a remote whose authority is in the system's bundle is reached: Online" says "$admin" '"status":"Online"'
+    expect 0 "status asks the sidecar from inside" inside /onvif-uplink status --admin "127.0.0.1:$admin"
+    for process in $running; do kill -TERM "$process" 2>/dev/null || true; done
+    for process in $running; do
+        got=0; wait "$process" || got=$?
+        if [ "$got" = 0 ]; then report "SIGTERM ends it with 0" 0; else report "SIGTERM ends it with 0, not $got" 1; fi
+    done
     running=
-    if [ "$got" = 0 ]; then report "SIGTERM ends it with 0" 0; else report "SIGTERM ends it with 0, not $got: $(cat "$root.log")" 1; fi
-    rm -f "$root.log"
+    if [ "$failed" != 0 ]; then tail -n 20 "$root/gateway.log" "$root/sidecar.log"; fi
 else
     echo "skipped: run in the empty root as 65532 needs root"
 fi

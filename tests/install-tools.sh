@@ -3,7 +3,7 @@
 # Packages come by name from Debian, the HTTP/2 stack of the foreign remote from PyPI (versions pinned, in target/venv).
 set -eu
 cd "$(dirname "$0")/.."
-packages="nginx-light stunnel4 motion ffmpeg chromium nghttp2-client wrk curl openssl python3-venv binutils gcc libc6-dev make procps"
+packages="nginx-light stunnel4 motion ffmpeg chromium nghttp2-client wrk curl openssl python3-venv binutils gcc libc6-dev make procps ca-certificates"
 missing=
 for package in $packages; do
     # nginx-light is a flavour: any nginx serves.
@@ -21,8 +21,8 @@ venv=${CARGO_TARGET_DIR:-target}/venv
 [ -x "$venv/bin/python" ] || python3 -m venv "$venv"
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -r tests/real/requirements.txt
 rustup component add rustfmt clippy 2>/dev/null || true
-# cargo-deny takes minutes to build on two cores, so only CI and those who ask get it.
-if [ "${CI:-}" = true ] || [ "${WITH_DENY:-}" = 1 ]; then
+# cargo-deny builds longer than all of this project: only those who ask get it. tests/deny.py checks all but advisories.
+if [ "${WITH_DENY:-}" = 1 ]; then
     command -v cargo-deny >/dev/null || cargo install --locked --quiet cargo-deny
 fi
 echo "the test tools are there"

@@ -138,6 +138,10 @@ impl AsyncRead for SessionIo {
             let taken = self.early.len().min(buf.remaining());
             buf.put_slice(&self.early[..taken]);
             self.early.advance(taken);
+            if self.early.is_empty() {
+                // Gives the buffer back that they were a part of.
+                self.early = Bytes::new();
+            }
             self.activity.received(taken);
             return Poll::Ready(Ok(()));
         }

@@ -92,11 +92,13 @@ impl Demo {
 
     /// What a person should know: where to look, what to try.
     pub fn welcome(&self) -> String {
+        let program = std::env::args_os().next().unwrap_or_else(|| env!("CARGO_PKG_NAME").into());
         story::welcome(&story::Places {
             front: self.gateway.front_address(),
             camera: self.camera.http_addr(),
             admin: self.sidecar.admin_addr(),
             config: &self.config,
+            program: &program.to_string_lossy(),
         })
     }
 

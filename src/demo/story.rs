@@ -10,10 +10,12 @@ pub(super) struct Places<'a> {
     pub(super) camera: SocketAddr,
     pub(super) admin: SocketAddr,
     pub(super) config: &'a Path,
+    /// How this program was started, so that the commands can be copied.
+    pub(super) program: &'a str,
 }
 
 pub(super) fn welcome(places: &Places<'_>) -> String {
-    let Places { front, camera, admin, config } = places;
+    let Places { front, camera, admin, config, program } = places;
     let config = config.display();
     format!(
         "
@@ -37,7 +39,7 @@ Edit and save, and watch what happens here
   (another userLevel, a wrong port, a second uplink, a typing error)
 
 Watch the sidecar
-  onvif-uplink status --admin {admin}
+  {program} status --admin {admin}
   curl http://{admin}/metrics
 
 Ctrl-C ends it.

@@ -41,7 +41,7 @@ def main():
             print(f"{file.stem}: skipped, {error}: make install-test-tools")
             unloadable += 1
     if not support.BINARY.exists():
-        sys.exit(f"{support.BINARY} is not built: cargo build --bin onvif-uplink\n0 passed, 1 failed")
+        sys.exit(f"{support.BINARY} is not built: make test-real builds it\n0 passed, 1 failed")
     chosen = unittest.TestSuite(test for test in tests(suite) if not words or any(word in test.id() for word in words))
     result = unittest.TextTestRunner(resultclass=Result, verbosity=2, stream=sys.stdout).run(chosen)
     for test, reason in result.skipped:

@@ -15,7 +15,8 @@ import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
-BINARY = pathlib.Path(os.environ.get("ONVIF_UPLINK", TARGET / "debug" / "onvif-uplink"))
+# Absolute: the tests start it in directories of their own. The default is what `make demo` builds.
+BINARY = pathlib.Path(os.environ.get("ONVIF_UPLINK", TARGET / "demo" / "onvif-uplink")).resolve()
 IN_CI = os.environ.get("CI") == "true"
 # Never through an egress proxy of the environment: everything here is on loopback.
 OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -144,8 +145,9 @@ def status(admin):
 
 
 def uplink(admin, device):
-    """The entry of one device in /status."""
-    return next(entry for entry in status(admin)["uplinks"] if entry["device"] == device)
+    """The entry of one device in /status; KeyError, which `wait_for` waits out, if it is not there."""
+    entries = {entry["device"]: entry for entry in status(admin)["uplinks"]}
+    return entries[device]
 
 
 def metric(admin, name):

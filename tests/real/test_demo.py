@@ -7,11 +7,9 @@ import signal
 import subprocess
 
 from PIL import Image, ImageChops, ImageStat
-from support import BINARY, Case, OPENER, TARGET, free_port, get, need, program, wait_for
+from support import BINARY, Case, OPENER, free_port, get, need, program, wait_for
 from test_neighbours import mjpeg_frames
 
-# What `make demo` builds; without it the debug binary shows the same.
-DEMO = TARGET / "demo" / "onvif-uplink"
 CHROMIUM = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
             "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
             "--no-proxy-server", "--hide-scrollbars", "--force-device-scale-factor=1", "--window-size=1400,1000",
@@ -50,8 +48,7 @@ class Demo(Case):
     def setUp(self):
         super().setUp()
         self.port = free_port()
-        binary = DEMO if DEMO.exists() else BINARY
-        self.demo = self.start("demo", [binary, "demo", "--dir", self.dir / "demo", "--front", f"127.0.0.1:{self.port}"])
+        self.demo = self.start("demo", [BINARY, "demo", "--dir", self.dir / "demo", "--front", f"127.0.0.1:{self.port}"])
         self.front = f"http://127.0.0.1:{self.port}"
         wait_for("the demo lists camera-1", lambda: any(self.names()))
 
