@@ -2,6 +2,8 @@
 
 mod forward;
 mod gateway;
+mod linger;
+mod metrics;
 mod process;
 mod quirks;
 mod reverse;

@@ -253,16 +253,21 @@ async fn a_second_sigterm_ends_at_once_what_the_first_lets_finish() {
 }
 
 #[test]
-fn sighup_reloads_and_never_ends_the_process() {
+fn sighup_makes_it_look_at_once_and_never_ends_it() {
+    let begin = Instant::now();
     let site = site(GOOD);
+    // Written by another name in another directory the file changes without a sign; it would be seen by the look every 30 s.
+    let elsewhere = site.path().join("elsewhere");
+    std::fs::create_dir(&elsewhere).expect("made");
+    std::fs::hard_link(site.config(), elsewhere.join("document")).expect("linked");
     let mut sidecar = Running::sidecar(&site, &[]);
     sidecar.started();
     sidecar.until("configuration applied");
-    sidecar.signal("HUP");
-    site.write("devices: [] # another\n");
+    std::fs::write(elsewhere.join("document"), "devices: [] # another\n").expect("written");
     sidecar.signal("HUP");
     let applied = sidecar.until("configuration applied");
     assert!(applied.contains("\"generation\":2"), "{applied}");
+    assert!(begin.elapsed() < Duration::from_secs(25), "{:?}", begin.elapsed());
     sidecar.signal("INT");
     assert_eq!(sidecar.end().0, Some(0));
 }
@@ -289,7 +294,8 @@ fn a_status_that_nobody_answers_ends_with_70() {
 #[test]
 fn logs_are_json_without_a_terminal_and_hold_no_secret() {
     let site = Site::new(&["camera-1"]);
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a free port");
+    let nobody =
+        std::net::TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a free port");
     let remote = format!("https://{nobody}/uplink?access_token=s3cr3t-in-a-query");
     site.write(&document(&[Line::new("camera-1", nobody, remote)]));
     let mut sidecar = Running::sidecar(&site, &["--log-level", "trace"]);
@@ -314,4 +320,40 @@ fn logs_are_json_without_a_terminal_and_hold_no_secret() {
         assert!(!said.contains("s3cr3t"), "the {place} shows a token: {said}");
         assert!(!said.contains(key), "the {place} shows a key");
     }
+}
+
+#[test]
+fn a_gateway_ends_with_0_on_sigterm_and_with_70_when_its_files_are_unusable() {
+    let site = Site::new(&[]);
+    let (cert, key) = site.authority.issue("gateway", &["localhost"], |_| {}).write(site.path(), "gateway");
+    let ca = site.path().join("ca.crt");
+    let gateway = |cert: &Path| {
+        let mut command = program();
+        command.args(["gateway", "--listen", "127.0.0.1:0", "--front", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
+        command.arg("--cert").arg(cert).arg("--key").arg(&key).arg("--client-ca").arg(&ca);
+        command
+    };
+    let mut running = Running::start(&mut gateway(&cert));
+    let line: Value = serde_json::from_str(&running.until("gateway started")).expect("JSON");
+    let front = find(&line, "front").expect("the front is logged");
+    assert!(get(&front, "/devices").starts_with("HTTP/1.1 200 "));
+    assert!(get(&find(&line, "admin").expect("the admin address is logged"), "/livez").starts_with("HTTP/1.1 200 "));
+    running.signal("TERM");
+    let (code, log) = running.end();
+    assert_eq!(code, Some(0), "{log}");
+
+    let wrong = gateway(&site.path().join("missing.crt")).output().expect("it starts");
+    assert_eq!(wrong.status.code(), Some(70));
+    assert!(text(&wrong.stderr).contains("missing.crt"), "{}", text(&wrong.stderr));
+}
+
+#[test]
+fn a_camera_answers_alone_and_ends_with_0() {
+    let mut camera = Running::start(program().args(["camera", "--http", "127.0.0.1:0"]));
+    let line: Value = serde_json::from_str(&camera.until("camera emulator started")).expect("JSON");
+    let address = find(&line, "http").expect("the address is logged");
+    assert!(get(&address, "/").starts_with("HTTP/1.1 200 "));
+    camera.signal("INT");
+    let (code, log) = camera.end();
+    assert_eq!(code, Some(0), "{log}");
 }

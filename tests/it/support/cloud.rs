@@ -5,6 +5,7 @@ use std::{net::SocketAddr, num::NonZeroUsize, path::Path};
 use onvif_uplink::{
     base::drain::{DrainSwitch, drain},
     gateway::{Gateway, Options},
+    telemetry::metrics::Metrics,
     tls::server::IdentityField,
 };
 use tokio::task::JoinHandle;
@@ -20,6 +21,8 @@ pub struct Cloud {
     pub listen: SocketAddr,
     /// Where clients ask.
     pub front: SocketAddr,
+    /// What it counts.
+    pub metrics: Metrics,
     _switch: DrainSwitch,
     _run: JoinHandle<std::io::Result<()>>,
 }
@@ -43,8 +46,10 @@ pub fn cloud(dir: &Path, authority: &Authority, devices: &Authority) -> Cloud {
         threads: NonZeroUsize::MIN,
     })
     .expect("builds");
+    let mut metrics = Metrics::new("test");
+    gateway.register(metrics.product());
     let (listen, front, (switch, part)) = (gateway.listen_address(), gateway.front_address(), drain());
-    Cloud { listen, front, _switch: switch, _run: tokio::spawn(gateway.run(part)) }
+    Cloud { listen, front, metrics, _switch: switch, _run: tokio::spawn(gateway.run(part)) }
 }
 
 impl Cloud {
