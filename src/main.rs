@@ -41,12 +41,16 @@ fn main() -> ExitCode {
     let ended = match parsed.command {
         Command::Check(arguments) => check(&arguments),
         Command::Status(arguments) => block_on(status(&arguments)),
-        Command::Run(arguments) => block_on(logged(&arguments.logging.options(), |telemetry| run(&arguments, telemetry))),
+        Command::Run(arguments) => {
+            block_on(logged(&arguments.logging.options(), |telemetry| run(&arguments, telemetry)))
+        }
         Command::Gateway(arguments) => {
             block_on(logged(&arguments.logging.options(), |telemetry| run_gateway(&arguments, telemetry)))
         }
         Command::Camera(arguments) => block_on(logged(&arguments.logging.options(), |_| run_camera(&arguments))),
-        Command::Demo(arguments) => block_on(logged(&arguments.demo_log(), |telemetry| run_demo(&arguments, telemetry))),
+        Command::Demo(arguments) => {
+            block_on(logged(&arguments.demo_log(), |telemetry| run_demo(&arguments, telemetry)))
+        }
     };
     ExitCode::from(ended.unwrap_or_else(|(code, sentence)| {
         eprintln!("onvif-uplink: {sentence}");
@@ -182,7 +186,8 @@ async fn run_gateway(arguments: &cli::Gateway, telemetry: TelemetryView) -> Ende
 }
 
 async fn run_camera(arguments: &cli::Camera) -> Ended {
-    let camera = Camera::bind(arguments.http).await.map_err(|error| internal(format!("{}: {error}", arguments.http)))?;
+    let camera =
+        Camera::bind(arguments.http).await.map_err(|error| internal(format!("{}: {error}", arguments.http)))?;
     tracing::info!(http = %camera.http_addr(), "camera emulator started");
     until_stopped(RUNTIME_STOP, |drain| camera.run(drain)).await?;
     Ok(cli::EXIT_OK)

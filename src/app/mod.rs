@@ -8,7 +8,15 @@
 mod reloads;
 mod traced;
 
-use std::{collections::BTreeMap, io, net::SocketAddr, num::NonZeroUsize, path::{Path, PathBuf}, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    io,
+    net::SocketAddr,
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::sync::mpsc;
 
@@ -282,17 +290,14 @@ impl Follower<'_> {
 pub fn check(file: &Path) -> Result<usize, Vec<String>> {
     let document = config::file::read(file).map_err(|error| vec![error.to_string()])?;
     let desired = config::load(&document.text, &document.base_dir, &served());
-    let named = |errors: Vec<config::ConfigError>| errors.iter().map(|error| format!("{}:{error}", document.name)).collect();
+    let named =
+        |errors: Vec<config::ConfigError>| errors.iter().map(|error| format!("{}:{error}", document.name)).collect();
     desired.map(|desired| desired.len()).map_err(named)
 }
 
 /// What the parts registered below serve.
 fn served() -> Served {
-    Served {
-        schemes: vec![Https::SCHEME],
-        authorization_modes: vec![MutualTls::MODE],
-        ..Served::default()
-    }
+    Served { schemes: vec![Https::SCHEME], authorization_modes: vec![MutualTls::MODE], ..Served::default() }
 }
 
 /// A new way to show the remote who we are is registered here.

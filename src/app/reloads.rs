@@ -36,7 +36,11 @@ impl Reloads {
             last_success: Gauge::default(),
         };
         registry.register("config_reloads", "Configuration documents, by what became of them", one.reloads.clone());
-        registry.register("config_generation", "Accepted configuration documents since the start", one.generation.clone());
+        registry.register(
+            "config_generation",
+            "Accepted configuration documents since the start",
+            one.generation.clone(),
+        );
         registry.register(
             "config_last_reload_successful",
             "Whether the newest configuration document is in force",

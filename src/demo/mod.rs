@@ -19,7 +19,10 @@ use std::{
 use self::{camera::Camera, pki::Pki};
 use crate::{
     app::{self, App, Outcome},
-    base::{drain::{Drain, drain}, shard::Shards},
+    base::{
+        drain::{Drain, drain},
+        shard::Shards,
+    },
     gateway::{self, Gateway},
     telemetry::logs::LevelHandle,
     tls::server::IdentityField,
@@ -57,7 +60,10 @@ impl Demo {
     /// # Errors
     /// A sentence: the directory cannot be written, or the front's address is taken.
     pub async fn build(options: Options) -> Result<Self, String> {
-        let failed = |what: &str| { let what = what.to_owned(); move |error: io::Error| format!("{what}: {error}") };
+        let failed = |what: &str| {
+            let what = what.to_owned();
+            move |error: io::Error| format!("{what}: {error}")
+        };
         let dir = options.dir;
         std::fs::create_dir_all(&dir).map_err(failed(&format!("cannot make {}", dir.display())))?;
         let dir = dir.canonicalize().map_err(failed("cannot resolve the demo's directory"))?;

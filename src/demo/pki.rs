@@ -37,7 +37,8 @@ impl Pki {
         let mut client = named(device)?;
         client.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
 
-        let pki = Self { ca: dir.join("ca.crt"), server_cert: dir.join("gateway.crt"), server_key: dir.join("gateway.key") };
+        let pki =
+            Self { ca: dir.join("ca.crt"), server_cert: dir.join("gateway.crt"), server_key: dir.join("gateway.key") };
         write(&pki.ca, &ca_cert.pem(), 0o644)?;
         issue(&server, &authority, dir, "gateway")?;
         issue(&client, &authority, dir, device)?;

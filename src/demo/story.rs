@@ -90,7 +90,9 @@ impl Told {
             }
             uplinks.insert(name, state);
         }
-        lines.extend(self.uplinks.keys().filter(|name| !uplinks.contains_key(*name)).map(|name| format!("{name}: gone")));
+        lines.extend(
+            self.uplinks.keys().filter(|name| !uplinks.contains_key(*name)).map(|name| format!("{name}: gone")),
+        );
         self.uplinks = uplinks;
         lines
     }
@@ -121,7 +123,10 @@ mod tests {
     #[test]
     fn each_change_is_told_once() {
         let board = StatusBoard::new();
-        let key = UplinkKey { device: "camera-1".into(), remote: RemoteAddress::parse("https://127.0.0.1:1/").expect("valid") };
+        let key = UplinkKey {
+            device: "camera-1".into(),
+            remote: RemoteAddress::parse("https://127.0.0.1:1/").expect("valid"),
+        };
         let mut told = Told::default();
         board.update(&key, |uplink| uplink.set(Status::Connecting));
         assert_eq!(told.lines(&board.snapshot()), ["camera-1 -> https://127.0.0.1:1/: Connecting"]);
@@ -131,7 +136,10 @@ mod tests {
             uplink.error = Some(Failure::new(Cause::ConnectionRefused, "nothing listens there"));
         });
         let lines = told.lines(&board.snapshot());
-        assert_eq!(lines, ["camera-1 -> https://127.0.0.1:1/: Offline after connection-refused: nothing listens there"]);
+        assert_eq!(
+            lines,
+            ["camera-1 -> https://127.0.0.1:1/: Offline after connection-refused: nothing listens there"]
+        );
         board.remove(&key);
         assert_eq!(told.lines(&board.snapshot()), ["camera-1 -> https://127.0.0.1:1/: gone"]);
     }

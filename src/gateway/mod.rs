@@ -29,7 +29,9 @@ use std::{
 
 use prometheus_client::registry::Registry;
 
-use self::{accept::Acceptor, auth::FrontAccess, directory::Directory, expose::Front, metrics::Metrics, reload::Reloading};
+use self::{
+    accept::Acceptor, auth::FrontAccess, directory::Directory, expose::Front, metrics::Metrics, reload::Reloading,
+};
 use crate::{
     base::{drain::Drain, shard::Shards},
     tls::server::{IdentityField, server_config},
@@ -98,7 +100,8 @@ impl Gateway {
     /// # Errors
     /// [`BuildError`], with a sentence that says what to change.
     pub fn build(options: Options) -> Result<Self, BuildError> {
-        let access = FrontAccess::new(options.front, options.front_token_file, options.front_open).map_err(BuildError::Invalid)?;
+        let access = FrontAccess::new(options.front, options.front_token_file, options.front_open)
+            .map_err(BuildError::Invalid)?;
         let (cert, key, client_ca) = (options.cert.clone(), options.key.clone(), options.client_ca.clone());
         let tls = Reloading::new(&[&options.cert, &options.key, &options.client_ca], move || {
             server_config(&cert, &key, &client_ca).map_err(|failure| failure.message)
@@ -109,7 +112,9 @@ impl Gateway {
         let mut suffixes: Vec<String> =
             options.front_domain.iter().map(|domain| domain.trim_matches('.').to_ascii_lowercase()).collect();
         if suffixes.iter().any(String::is_empty) {
-            return Err(BuildError::Invalid("--front-domain must name a domain, for example cameras.example.com".to_owned()));
+            return Err(BuildError::Invalid(
+                "--front-domain must name a domain, for example cameras.example.com".to_owned(),
+            ));
         }
         // Browsers resolve every name below localhost to this machine: device names work there without any set-up.
         if front_address.ip().is_loopback() && !suffixes.iter().any(|suffix| suffix == "localhost") {

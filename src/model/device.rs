@@ -68,7 +68,9 @@ impl LoopbackUrl {
             "h2c" => (DeviceScheme::H2c, None),
             "rtsp" => (DeviceScheme::Rtsp, Some(554)),
             other => {
-                return Err(format!("the scheme `{other}` is not one of a neighbour; write http://, h2c:// or rtsp://"));
+                return Err(format!(
+                    "the scheme `{other}` is not one of a neighbour; write http://, h2c:// or rtsp://"
+                ));
             }
         };
         let port = url.port().or(default_port).ok_or_else(|| format!("`{text}` has no port"))?;

@@ -180,17 +180,13 @@ impl UplinkMetrics {
             }
             Ok(())
         };
-        gauge("state", "0 Offline, 1 Connecting, 2 Online", |status| {
-            Some(status.status.as_metric() as f64)
-        })?;
+        gauge("state", "0 Offline, 1 Connecting, 2 Online", |status| Some(status.status.as_metric() as f64))?;
         gauge("session_age_seconds", "Age of the current session", |status| {
             Some(SystemTime::now().duration_since(status.session.as_ref()?.since).ok()?.as_secs_f64())
         })?;
-        gauge(
-            "certificate_expiry_timestamp_seconds",
-            "End of the client certificate, Unix time",
-            |status| Some(status.certificate_expiry?.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_secs_f64()),
-        )
+        gauge("certificate_expiry_timestamp_seconds", "End of the client certificate, Unix time", |status| {
+            Some(status.certificate_expiry?.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_secs_f64())
+        })
     }
 
     fn encode_connections(out: &mut DescriptorEncoder, all: &[(Labels, Arc<Series>)]) -> fmt::Result {
@@ -199,16 +195,13 @@ impl UplinkMetrics {
             count(&mut family, labels, ("outcome", "connected"), series.connected.get())?;
             count(&mut family, labels, ("outcome", "failed"), series.failed.get())?;
         }
-        let mut family =
-            counter(out, "connection_failures", "Failures of attempts and sessions, by cause")?;
+        let mut family = counter(out, "connection_failures", "Failures of attempts and sessions, by cause")?;
         for (labels, series) in all {
             for (cause, value) in lock(&series.failures).iter() {
                 count(&mut family, labels, ("cause", cause.as_str()), *value)?;
             }
         }
-        histogram(out, "session_duration_seconds", "Duration of ended sessions", all, |s| {
-            &s.session_seconds
-        })
+        histogram(out, "session_duration_seconds", "Duration of ended sessions", all, |s| &s.session_seconds)
     }
 
     fn encode_traffic(out: &mut DescriptorEncoder, all: &[(Labels, Arc<Series>)]) -> fmt::Result {
@@ -226,8 +219,7 @@ impl UplinkMetrics {
             count(&mut family, labels, ("direction", "received"), received)?;
             count(&mut family, labels, ("direction", "sent"), sent)?;
         }
-        let mut family =
-            out.encode_descriptor("streams_open", "Streams open now", None, MetricType::Gauge)?;
+        let mut family = out.encode_descriptor("streams_open", "Streams open now", None, MetricType::Gauge)?;
         for (labels, series) in all {
             family.encode_family(&pairs(labels, &[]))?.encode_gauge(&series.traffic().2)?;
         }

@@ -1,6 +1,9 @@
 //! The integration tests: the rooms through their public interfaces, in one binary so that it links once.
 
 mod forward;
+mod forward_limits;
+mod forward_messages;
 mod gateway;
 mod reverse;
+mod smuggling;
 mod support;

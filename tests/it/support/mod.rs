@@ -1,4 +1,5 @@
 //! What several test modules share.
 
+pub mod device;
 pub mod h2_peer;
 pub mod pki;
