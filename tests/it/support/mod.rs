@@ -5,5 +5,6 @@ pub mod device;
 pub mod h2_peer;
 pub mod http;
 pub mod pki;
+pub mod raw_device;
 pub mod remote;
 pub mod sidecar;
