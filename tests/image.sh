@@ -53,10 +53,10 @@ expect() {
     if [ "$got" = "$wanted" ]; then report "$sentence" 0; else report "$sentence: exit status $got: $(cat "$root.out")" 1; fi
     rm -f "$root.out"
 }
-# Asks /status of port $1 up to thirty times for the text $2.
+# Asks /status of port $1 up to thirty times for the text $2, both without spaces.
 says() {
     for _ in $(seq 30); do
-        body=$(curl -fsS --noproxy '*' "http://127.0.0.1:$1/status") || return 1
+        body=$(curl -fsS --noproxy '*' "http://127.0.0.1:$1/status" | tr -d ' \n')
         case $body in *"$2"*) return 0 ;; esac
         sleep 1
     done
