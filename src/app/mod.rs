@@ -213,17 +213,21 @@ impl App {
         }
     }
 
-    /// Drains until the supervisor is done, or the deadline was drawn nearer (a second signal) and has passed.
+    /// Drains until the supervisor is done. When the deadline is drawn nearer (a second signal) nobody waits beyond it: what
+    /// is left is dropped, and so cut.
     async fn shut_down(supervisor: Supervisor, mut stop: Drain) {
         let mut done = std::pin::pin!(supervisor.shutdown());
         let Some(Draining { mut deadline }) = stop.now() else {
             return done.await;
         };
+        let mut cut = deadline + CUT_MARGIN;
         loop {
             tokio::select! {
                 () = &mut done => return,
-                nearer = stop.nearer_than(deadline) => deadline = nearer.deadline,
-                () = tokio::time::sleep_until(deadline + CUT_MARGIN) => return tracing::warn!("stopped without the rest of the grace period"),
+                nearer = stop.nearer_than(deadline) => (deadline, cut) = (nearer.deadline, nearer.deadline),
+                () = tokio::time::sleep_until(cut) => {
+                    return tracing::warn!("stopped without the rest of the grace period");
+                }
             }
         }
     }

@@ -236,19 +236,22 @@ async fn a_second_sigterm_ends_at_once_what_the_first_lets_finish() {
     let device = FakeDevice::start().await;
     site.write(&document(&[Line::new("camera-1", device.address, cloud.remote("uplink"))]));
     let mut sidecar = Running::sidecar(&site, &["--grace-period", "10m"]);
+    let admin = sidecar.started();
     cloud.knows("camera-1").await;
     let request = tokio::spawn(ask(cloud.front, "GET", "/camera-1/never"));
     let _held = device.asked().await;
-    let begin = Instant::now();
     let ended = tokio::task::spawn_blocking(move || {
         sidecar.signal("TERM");
-        sidecar.until("told to stop");
+        let deadline = Instant::now() + PATIENCE;
+        while !get(&admin, "/readyz").starts_with("HTTP/1.1 503 ") {
+            assert!(Instant::now() < deadline, "the drain begins");
+        }
         sidecar.signal("TERM");
-        sidecar.end()
+        (Instant::now(), sidecar.end())
     });
-    let (code, log) = ended.await.expect("no panic");
+    let (signalled, (code, log)) = ended.await.expect("no panic");
     assert_eq!(code, Some(0), "{log}");
-    assert!(begin.elapsed() < Duration::from_secs(20), "{:?}", begin.elapsed());
+    assert!(signalled.elapsed() < Duration::from_secs(4), "{:?}", signalled.elapsed());
     assert_eq!(request.await.expect("no panic").status, 502);
 }
 

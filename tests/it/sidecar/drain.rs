@@ -88,9 +88,15 @@ async fn the_deadline_cuts_what_does_not_finish() {
     let _held = device.asked().await;
     // The first signal gives the grace period, the second ends it.
     sidecar.switch.start(Duration::from_secs(20));
+    let unready = async {
+        while sidecar.page("/readyz").await.0 != 503 {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, unready).await.expect("the drain has begun");
     let begin = Instant::now();
     assert_eq!(sidecar.stop(Duration::ZERO).await, Outcome::Stopped);
-    assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", begin.elapsed());
+    assert!(begin.elapsed() < Duration::from_secs(4), "{:?}", begin.elapsed());
     let answer = timeout(PATIENCE, request).await.expect("in time").expect("no panic");
     assert_eq!(answer.status, 502, "{}", answer.head);
 }

@@ -10,7 +10,7 @@ use crate::support::{
 };
 
 /// Far more than all buffers between device and client hold together: windows of 4 MiB and some socket buffers.
-const LONG: u64 = 96 << 20;
+const LONG: u64 = 64 << 20;
 const STEP: usize = 256 << 10;
 
 #[tokio::test]

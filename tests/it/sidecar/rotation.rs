@@ -15,7 +15,7 @@ use crate::support::{
     sidecar::{Line, Site, of},
 };
 
-const LONG: u64 = 96 << 20;
+const LONG: u64 = 64 << 20;
 const STEP: usize = 256 << 10;
 
 #[tokio::test]

@@ -27,6 +27,9 @@ use super::{
     remote::write_anchor,
 };
 
+/// Longer than a test may take: a busy machine must not make the deadline cut what a test lets finish.
+const GRACE: Duration = Duration::from_secs(300);
+
 /// One uplink of a document. Equal lines are equal uplinks.
 #[derive(Clone)]
 pub struct Line {
@@ -118,7 +121,7 @@ impl Site {
         std::fs::rename(new, self.config()).expect("renamed");
     }
 
-    /// Starts a sidecar on the configuration file, with a grace period of 20 s and one shard.
+    /// Starts a sidecar on the configuration file, with a grace period that no test outlasts and one shard.
     pub async fn start(&self) -> Sidecar {
         Sidecar::start(self.config(), |_| {}).await
     }
@@ -148,7 +151,7 @@ impl Sidecar {
         let mut options = Options {
             config,
             admin: "127.0.0.1:0".parse().expect("address"),
-            grace: Duration::from_secs(20),
+            grace: GRACE,
             threads: NonZeroUsize::MIN,
             exit_on_invalid: false,
             trace_requests: false,
