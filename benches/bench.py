@@ -251,15 +251,14 @@ def with_cpu(contender, work):
 
 def beside_bulk(contender, streams, seconds):
     """A 1 KiB request while `streams` downloads run on the same session."""
-    loop = "while :; do curl -sk --tlsv1.3 -o /dev/null {0}/1g {0}/1g || exit; done".format(contender.base)
-    bulk = [subprocess.Popen(["sh", "-c", loop], preexec_fn=os.setsid, stderr=subprocess.DEVNULL) for _ in range(streams)]
+    bulk = subprocess.Popen(["wrk", "-t1", f"-c{streams}", f"-d{seconds + 3}s", "--timeout", "60s", f"{contender.base}/1g"],
+                            stdout=subprocess.DEVNULL)
     try:
         time.sleep(1)
         return wrk(f"{contender.base}/1k", 1, seconds)
     finally:
-        for process in bulk:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        bulk.kill()
+        bulk.wait()
 
 
 def measure(contender, nginx, quick):
@@ -353,7 +352,7 @@ class Direct:
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--binary", default=ROOT / "target" / "bench-build" / "onvif-uplink")
+    parser.add_argument("--binary", default=ROOT / "target" / "release" / "onvif-uplink")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help="2 s a figure and up to 100 idle uplinks: a smoke test of the harness")
     parser.add_argument("--only", help="measure only the contenders with this text in their name, besides nginx TLS")

@@ -5,7 +5,13 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr)] // the one place that talks to whoever started us
 
-use std::{future::Future, io, process::ExitCode, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    io::{self, Write},
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
 
 use onvif_uplink::{
     admin::{self, Admin, AdminState, Readiness},
@@ -24,6 +30,9 @@ use tokio::{
 
 /// What is still under way after the main future (a blocking file read) may take this long to end.
 const RUNTIME_STOP: Duration = Duration::from_secs(1);
+
+/// Threads for file reads and the emulator's pictures; see `base::shard` for why so few.
+const BLOCKING_THREADS: usize = 8;
 
 /// Exit code and, if something is to be said on standard error, the sentence.
 type Ended = Result<u8, (u8, String)>;
@@ -57,8 +66,17 @@ fn main() -> ExitCode {
     }))
 }
 
+/// Prints a line for whoever started us. A reader that has gone away (`| head`) is no error.
+fn say(line: &str) {
+    let _ = writeln!(io::stdout(), "{line}");
+}
+
 fn block_on(future: impl Future<Output = Ended>) -> Ended {
-    let runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(internal)?;
+    let runtime = runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(BLOCKING_THREADS)
+        .build()
+        .map_err(internal)?;
     let ended = runtime.block_on(future);
     runtime.shutdown_timeout(RUNTIME_STOP);
     ended
@@ -87,13 +105,13 @@ struct TelemetryView {
 
 fn check(arguments: &cli::Check) -> Ended {
     if arguments.print_schema {
-        println!("{:#}", app::schema());
+        say(&format!("{:#}", app::schema()));
         return Ok(cli::EXIT_OK);
     }
     let Some(file) = &arguments.file else { return Err((cli::EXIT_USAGE, "which file?".to_owned())) };
     match app::check(file) {
         Ok(uplinks) => {
-            println!("{}: good, {uplinks} uplink(s)", file.display());
+            say(&format!("{}: good, {uplinks} uplink(s)", file.display()));
             Ok(cli::EXIT_OK)
         }
         Err(errors) => {
@@ -105,7 +123,7 @@ fn check(arguments: &cli::Check) -> Ended {
 
 async fn status(arguments: &cli::Status) -> Ended {
     let answer = admin::ask::status(&arguments.admin, arguments.json).await.map_err(internal)?;
-    print!("{answer}");
+    say(answer.trim_end());
     Ok(cli::EXIT_OK)
 }
 
@@ -196,8 +214,8 @@ async fn run_demo(arguments: &cli::Demo, telemetry: TelemetryView) -> Ended {
     let dir = arguments.dir.clone().unwrap_or_else(|| std::env::temp_dir().join("onvif-uplink-demo"));
     let options = demo::Options { dir, front: arguments.front, level: telemetry.level };
     let demo = Demo::build(options).await.map_err(internal)?;
-    println!("{}", demo.welcome());
-    let ran = until_stopped(RUNTIME_STOP, |drain| demo.run(drain, |line| println!("{line}"))).await?;
+    say(&demo.welcome());
+    let ran = until_stopped(RUNTIME_STOP, |drain| demo.run(drain, say)).await?;
     ran.map(|()| cli::EXIT_OK).map_err(internal)
 }
 

@@ -71,6 +71,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Direct<S> {
     }
 }
 
+/// What is thrown away at once: acknowledgements and window updates are small.
+const DISCARD: usize = 1024;
+
 type Shared = Arc<Mutex<Box<dyn TurnStream>>>;
 
 /// The HTTP/2 library's half of a stream: counts what passes, and leaves flushing to the driver.
@@ -114,6 +117,19 @@ impl TurnHandle {
     pub fn poll_close(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut **lock(&self.stream)).poll_shutdown(cx)
     }
+
+    /// Reads and throws away what the peer still sends after [`Self::poll_close`]; `Ready` with whether something came, `false`
+    /// being the end. A socket that is closed while its peer still sends is reset, and the reset takes bytes with it that
+    /// were written but have not arrived.
+    ///
+    /// # Errors
+    /// Those of the connection below.
+    pub fn poll_discard(&self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        let mut scratch = [0; DISCARD];
+        let mut buf = ReadBuf::new(&mut scratch);
+        ready!(Pin::new(&mut **lock(&self.stream)).poll_read(cx, &mut buf))?;
+        Poll::Ready(Ok(!buf.filled().is_empty()))
+    }
 }
 
 impl AsyncRead for SessionIo {
@@ -122,6 +138,10 @@ impl AsyncRead for SessionIo {
             let taken = self.early.len().min(buf.remaining());
             buf.put_slice(&self.early[..taken]);
             self.early.advance(taken);
+            if self.early.is_empty() {
+                // Gives the buffer back that they were a part of.
+                self.early = Bytes::new();
+            }
             self.activity.received(taken);
             return Poll::Ready(Ok(()));
         }

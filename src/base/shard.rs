@@ -13,6 +13,10 @@ use std::{
 
 use tokio::{runtime, sync::oneshot, task::JoinHandle};
 
+/// Threads of a shard for file reads and name resolution. A thousand uplinks that start at once queue there; more threads
+/// would only cost memory, each with an allocator arena of its own.
+const BLOCKING_THREADS: usize = 8;
+
 /// The shards of a process. Dropping it stops every shard: what still runs there is aborted, then the threads are joined.
 #[derive(Debug)]
 pub struct Shards {
@@ -75,7 +79,8 @@ struct Shard {
 
 impl Shard {
     fn start(name: String) -> io::Result<Self> {
-        let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime =
+            runtime::Builder::new_current_thread().enable_all().max_blocking_threads(BLOCKING_THREADS).build()?;
         let handle = runtime.handle().clone();
         let (stop, stopped) = oneshot::channel::<()>();
         let thread = thread::Builder::new().name(name).spawn(move || {

@@ -13,6 +13,7 @@ use std::{
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     task::{Context, Poll},
+    time::Duration,
 };
 
 use http::{Request, Response};
@@ -25,6 +26,7 @@ use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
+    time::{Instant, Sleep},
 };
 
 use super::{
@@ -197,8 +199,7 @@ impl Link {
         self.received_before = self.line.received.load(Relaxed);
         let mut answer = pin!(self.sender.send_request(request));
         let connection = &mut self.connection;
-        let mut sent = 0;
-        let mut deadline = pin!(tokio::time::sleep(limits.head));
+        let mut patience = Patience::new(limits);
         poll_fn(|cx| {
             if let Some(running) = connection
                 && running.as_mut().poll(cx).is_ready()
@@ -211,17 +212,55 @@ impl Link {
             if let Poll::Ready(result) = answer.as_mut().poll(cx) {
                 return Poll::Ready(result.map_err(|error| Fault::from_hyper(&error)));
             }
-            while deadline.as_mut().poll(cx).is_ready() {
-                // An upload that still moves is no reason to give the device up.
-                let now = signals.sent.load(Relaxed);
-                if now == sent {
-                    return Poll::Ready(Err(Fault::HeadTimeout));
-                }
-                sent = now;
-                deadline.as_mut().reset(tokio::time::Instant::now() + limits.head);
-            }
-            Poll::Pending
+            patience.poll_over(signals, cx).map(Err)
         })
         .await
+    }
+}
+
+/// Who is waited for, and since when. While the upload pauses it is the remote, else the device; each has its own bound
+/// since the last change. An upload that still moves is no reason to give the device up.
+struct Patience {
+    timer: Pin<Box<Sleep>>,
+    since: Instant,
+    sent: u64,
+    starved: bool,
+    device: Duration,
+    remote: Duration,
+}
+
+impl Patience {
+    fn new(limits: &Limits) -> Self {
+        let timer = Box::pin(tokio::time::sleep(limits.head));
+        let (since, device, remote) = (Instant::now(), limits.head, limits.upload);
+        Self { timer, since, sent: 0, starved: false, device, remote }
+    }
+
+    /// When the next bound is over, as things stand.
+    fn due(&self) -> Instant {
+        self.since + if self.starved { self.remote } else { self.device }
+    }
+
+    /// Ready with the fault when whoever is waited for had its time.
+    fn poll_over(&mut self, signals: &Signals, cx: &mut Context<'_>) -> Poll<Fault> {
+        let (sent, starved) = (signals.sent.load(Relaxed), signals.starved.load(Relaxed));
+        if sent != self.sent || starved != self.starved {
+            self.since = Instant::now();
+            self.sent = sent;
+            if starved != self.starved {
+                self.starved = starved;
+                let due = self.due();
+                self.timer.as_mut().reset(due);
+            }
+        }
+        // The timer is not moved with each chunk; it is asked when it rings.
+        while self.timer.as_mut().poll(cx).is_ready() {
+            let due = self.due();
+            if due <= Instant::now() {
+                return Poll::Ready(if self.starved { Fault::UploadTimeout } else { Fault::HeadTimeout });
+            }
+            self.timer.as_mut().reset(due);
+        }
+        Poll::Pending
     }
 }

@@ -34,9 +34,15 @@ pub enum Fault {
     /// What came is not HTTP/1.1, or cannot be trusted.
     #[error("the device's answer cannot be forwarded: {0}")]
     Malformed(String),
-    /// The request's own body broke or has another length than it announced.
+    /// The request's own body has another length than it announced.
     #[error("the request's body broke: {0}")]
     Upload(&'static str),
+    /// The remote stopped within its upload.
+    #[error("the rest of the request's body did not come in time")]
+    UploadTimeout,
+    /// The remote reset its request or its session broke: nobody reads the answer.
+    #[error("the request was given up by its sender")]
+    Abandoned,
 }
 
 impl Fault {
@@ -45,10 +51,11 @@ impl Fault {
         if error.is_user() {
             let mut cause = std::error::Error::source(error);
             while let Some(inner) = cause {
-                if let Some(BodyError::Length(why)) = inner.downcast_ref::<BodyError>() {
-                    return Self::Upload(why);
+                match inner.downcast_ref::<BodyError>() {
+                    Some(BodyError::Length(why)) => return Self::Upload(why),
+                    Some(BodyError::Reset(_) | BodyError::Transport(_)) => return Self::Abandoned,
+                    None => cause = inner.source(),
                 }
-                cause = inner.source();
             }
             return Self::Upload("it ended early");
         }
@@ -66,7 +73,9 @@ impl Fault {
             Self::Starting | Self::Busy | Self::StreamsBusy => StatusCode::SERVICE_UNAVAILABLE,
             Self::Down(_) | Self::Closed | Self::Malformed(_) => StatusCode::BAD_GATEWAY,
             Self::ConnectTimeout | Self::HeadTimeout => StatusCode::GATEWAY_TIMEOUT,
-            Self::Upload(_) => StatusCode::BAD_REQUEST,
+            // Nobody reads the answer to an abandoned request; it is the sender's doing all the same.
+            Self::Upload(_) | Self::Abandoned => StatusCode::BAD_REQUEST,
+            Self::UploadTimeout => StatusCode::REQUEST_TIMEOUT,
         }
     }
 
@@ -90,7 +99,7 @@ pub struct Health(Mutex<Option<String>>);
 impl Health {
     /// Notes a fault of the device; the remote's own faults are no news about it.
     pub fn failed(&self, device: &str, fault: &Fault) {
-        if matches!(fault, Fault::Upload(_)) {
+        if matches!(fault, Fault::Upload(_) | Fault::UploadTimeout | Fault::Abandoned) {
             return;
         }
         let sentence = fault.to_string();

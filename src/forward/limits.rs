@@ -32,6 +32,9 @@ pub struct Limits {
     pub connect: Duration,
     /// Between the last byte sent of the request and the response head: firmware writes take minutes, PullMessages one.
     pub head: Duration,
+    /// How long the remote may pause within its upload. The device owes nothing meanwhile, so [`Self::head`] does not run;
+    /// this one gives the connection back. Longer than any keep-alive of RTSP over HTTP, whose POST is never answered.
+    pub upload: Duration,
     /// How long an answer of unknown length may be held for its `content-length` (quirk Q11); no eye sees that delay.
     pub hold: Duration,
     /// How much of an answer of unknown length may be held, bytes: a SOAP answer fits, a recording does not.
@@ -52,6 +55,7 @@ impl Default for Limits {
             wait: Duration::from_secs(5),
             connect: Duration::from_secs(5),
             head: Duration::from_secs(120),
+            upload: Duration::from_secs(600),
             hold: Duration::from_millis(50),
             hold_bytes: 64 * 1024,
             expect: Duration::from_secs(1),

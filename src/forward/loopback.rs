@@ -133,6 +133,10 @@ impl Shared {
         } else if framing.length.is_none() {
             parts.headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
+        if framing.length.is_some() {
+            // A message with a length has no trailers in HTTP/1.1 (RFC 9112 §7.1.2); cameras want the length.
+            parts.headers.remove(header::TRAILER);
+        }
         if !framing.expects_continue || framing.length == Some(0) {
             framing.expects_continue = false;
             parts.headers.remove(header::EXPECT);
@@ -179,7 +183,7 @@ impl Shared {
             *method == Method::HEAD || status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED;
         let length = headers::to_remote(&mut parts.headers, status, bodiless)
             .map_err(|sentence| Fault::Malformed(sentence.to_owned()))?;
-        if status.as_u16() >= 300 {
+        if status.as_u16() >= 300 && !signals.whole.load(Relaxed) {
             signals.stopped.store(true, Relaxed);
         }
         // After HTTP/1.0 hyper would speak 1.0 too; and who speaks it seldom means keep-alive.
@@ -231,6 +235,7 @@ impl Outgoing {
     fn into_request(self, body: Body, signals: &Arc<Signals>, limits: &Limits) -> HttpRequest<Upload> {
         let Self { method, uri, headers, informational, framing } = self;
         let mut upload = if framing.length == Some(0) {
+            signals.whole.store(true, Relaxed);
             Upload::none()
         } else {
             Upload::new(body, framing.length, Arc::clone(signals))

@@ -1,4 +1,7 @@
 //! The request's body on its way to the device: exactly as long as announced, held for `Expect`, stopped by an early refusal.
+//!
+//! Trailers reach the device when the request's `Trailer` field names them and the body is chunked. Others are left out, as
+//! RFC 9110 §6.5.1 allows: HTTP/2 needs no announcement, but in HTTP/1.1 the head is on its way before their names are known.
 
 use std::{
     pin::Pin,
@@ -27,6 +30,10 @@ pub struct Signals {
     pub stopped: AtomicBool,
     /// Bytes taken from the body so far.
     pub sent: AtomicU64,
+    /// The whole body has been taken: a refusal has nothing to stop and the connection stays of use.
+    pub whole: AtomicBool,
+    /// The HTTP/1.1 side has asked for more of the body and the remote has not sent it: the device owes us nothing.
+    pub starved: AtomicBool,
     /// 1xx answers so far.
     pub informational: AtomicU32,
 }
@@ -81,6 +88,7 @@ impl Upload {
         if let Some(left) = &mut self.left {
             // Checked before the bytes are handed on: not one of them may become the start of a next request.
             *left = left.checked_sub(bytes as u64).ok_or(BodyError::Length("more bytes came than were announced"))?;
+            self.signals.whole.store(*left == 0, Relaxed);
         }
         Ok(())
     }
@@ -101,12 +109,17 @@ impl HttpBody for Upload {
             return Poll::Ready(None);
         }
         let Some(body) = &mut self.body else { return Poll::Ready(None) };
-        let frame = match ready!(Pin::new(body).poll_frame(cx)) {
+        let polled = Pin::new(body).poll_frame(cx);
+        self.signals.starved.store(polled.is_pending(), Relaxed);
+        let frame = match ready!(polled) {
             Some(frame) => frame?,
             None if self.left.is_some() => {
                 return Poll::Ready(Some(Err(BodyError::Length("fewer bytes came than were announced"))));
             }
-            None => return Poll::Ready(None),
+            None => {
+                self.signals.whole.store(true, Relaxed);
+                return Poll::Ready(None);
+            }
         };
         match frame.into_data() {
             Ok(data) => {

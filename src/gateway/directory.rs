@@ -9,6 +9,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
+    time::SystemTime,
 };
 
 use super::session::{Core, Session, Stop};
@@ -43,6 +44,17 @@ struct Entry {
     current: Option<Arc<Session>>,
     /// Every session of the device that has not ended, the current one included.
     alive: Vec<Arc<Core>>,
+    /// When it lost the session that took requests.
+    left: Option<SystemTime>,
+}
+
+impl Entry {
+    /// Takes the place of the current session away if it is `core`.
+    fn give_up(&mut self, core: &Arc<Core>) {
+        if self.current.take_if(|current| Arc::ptr_eq(current.core(), core)).is_some() {
+            self.left = Some(SystemTime::now());
+        }
+    }
 }
 
 impl Directory {
@@ -74,14 +86,14 @@ impl Directory {
         let mut devices = self.lock();
         if let Some(entry) = devices.get_mut(&core.device) {
             entry.alive.retain(|other| !Arc::ptr_eq(other, core));
-            entry.current.take_if(|current| Arc::ptr_eq(current.core(), core));
+            entry.give_up(core);
         }
     }
 
     /// Stops giving requests to a session that takes no more of them.
     pub fn retire(&self, core: &Arc<Core>) {
         if let Some(entry) = self.lock().get_mut(&core.device) {
-            entry.current.take_if(|current| Arc::ptr_eq(current.core(), core));
+            entry.give_up(core);
         }
     }
 
@@ -109,6 +121,20 @@ impl Directory {
             .collect()
     }
 
+    /// Devices that were connected and are not, with the time they left, the latest first; `most` of them.
+    pub fn offline(&self, most: usize) -> Vec<(String, SystemTime)> {
+        let devices = self.lock();
+        let mut offline: Vec<_> = devices
+            .iter()
+            .filter(|(_, entry)| entry.current.is_none())
+            .filter_map(|(name, entry)| Some((name.clone(), entry.left?)))
+            .collect();
+        drop(devices);
+        offline.sort_by_key(|(_, left)| std::cmp::Reverse(*left));
+        offline.truncate(most);
+        offline
+    }
+
     /// Sessions that stand, those that drain included; streams open on them; bytes received and sent since the start.
     pub fn totals(&self) -> Totals {
         let devices = self.lock();
@@ -130,6 +156,7 @@ impl Directory {
     pub fn close(&self) {
         self.lock().values_mut().for_each(|entry| {
             if let Some(session) = entry.current.take() {
+                entry.left = Some(SystemTime::now());
                 session.core().stop(Stop::Drain);
             }
         });

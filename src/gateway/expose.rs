@@ -1,7 +1,8 @@
 //! The front: ordinary HTTP/1.1 and HTTP/2 clients reach the devices (no TLS; a proxy before it may add that).
 //!
-//! CONNECT and upgrades are answered 501: they need RFC 8441, which this form of the gateway does not speak. 1xx answers of a
-//! device other than 100 end here, because hyper's server cannot send them.
+//! CONNECT and WebSocket are answered 501: they need RFC 8441, which this form of the gateway does not speak. Any other upgrade
+//! that a client offers is passed over and the request served as it is (RFC 9110 §7.8). 1xx answers of a device other than 100
+//! end here, because hyper's server cannot send them.
 
 use std::{
     convert::Infallible,
@@ -65,6 +66,8 @@ pub struct Front {
     pub access: FrontAccess,
     /// Domains under which devices have host names.
     pub suffixes: Vec<String>,
+    /// The one that the list of devices links to; without it the links are paths.
+    pub domain: Option<String>,
     /// The devices.
     pub directory: Arc<Directory>,
     /// Counters.
@@ -83,8 +86,15 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for ConnectionTasks {
 
 impl Front {
     /// Nothing accepted yet.
-    pub fn new(access: FrontAccess, suffixes: Vec<String>, directory: Arc<Directory>, metrics: Metrics) -> Arc<Self> {
-        Arc::new(Self { access, suffixes, directory, metrics, connections: Arc::new(Semaphore::new(CONNECTIONS_MAX)) })
+    pub fn new(
+        access: FrontAccess,
+        suffixes: Vec<String>,
+        domain: Option<String>,
+        directory: Arc<Directory>,
+        metrics: Metrics,
+    ) -> Arc<Self> {
+        let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        Arc::new(Self { access, suffixes, domain, directory, metrics, connections })
     }
 
     /// Accepts until the drain starts, then lets requests finish until its deadline. Cancel safe: dropping the future
@@ -171,10 +181,10 @@ impl Front {
         if let Err(answer) = self.access.check(&parts.method, &authority, &parts.headers, &self.suffixes) {
             return answer;
         }
-        if parts.method == Method::CONNECT || parts.headers.contains_key(header::UPGRADE) {
+        if parts.method == Method::CONNECT || fields::asks_for_websocket(&parts.headers) {
             return text_response(
                 StatusCode::NOT_IMPLEMENTED,
-                "this gateway carries no CONNECT and no protocol upgrade yet",
+                "this gateway carries no WebSocket and no CONNECT yet; use plain HTTP requests",
             );
         }
         match route::target(&authority, &parts.uri, &self.suffixes) {
@@ -185,21 +195,25 @@ impl Front {
                 text_response(StatusCode::METHOD_NOT_ALLOWED, "the list of devices can only be read")
             }
             Ok(Target::Devices) => {
-                let online = self.directory.online();
-                page::devices(&parts.headers, online.iter().map(AsRef::as_ref))
+                let links = page::Links { domain: self.domain.as_deref(), port: authority.port_u16() };
+                page::devices(&parts.headers, &self.directory, &links)
             }
             Ok(Target::Device { device, path, prefix }) => {
                 let Ok(uri) = Uri::builder().scheme("http").authority(authority.clone()).path_and_query(path).build()
                 else {
                     return bad("the request target is not valid");
                 };
+                let html = page::is_wanted(&parts.headers);
                 let mut head = http::Request::new(());
                 *head.method_mut() = parts.method;
                 *head.uri_mut() = uri;
                 *head.version_mut() = Version::HTTP_2;
                 *head.headers_mut() = parts.headers;
                 fields::to_device(head.headers_mut(), peer, &authority, self.access.uses_authorization());
-                let mut response = self.forward(&device, prefix.is_none(), head, incoming(body)).await;
+                let mut response = match self.forward(&device, prefix.is_none(), head, incoming(body)).await {
+                    Ok(response) => response,
+                    Err(none) => none.response(html),
+                };
                 fields::to_client(response.headers_mut(), prefix.as_deref(), &authority);
                 response
             }
@@ -207,22 +221,26 @@ impl Front {
     }
 
     /// Sends the request by the device's session; once more by a newer one when the first never processed it.
-    async fn forward(&self, device: &str, any_case: bool, head: http::Request<()>, body: Body) -> Response {
+    async fn forward(
+        &self,
+        device: &str,
+        any_case: bool,
+        head: http::Request<()>,
+        body: Body,
+    ) -> Result<Response, NoAnswer> {
         let mut next = Retry { head, body };
         for last in [false, true] {
             let session = match self.directory.find(device, any_case) {
                 Lookup::Online(session) => session,
-                Lookup::Offline => return offline(device),
+                Lookup::Offline => return Err(NoAnswer::offline(device)),
                 Lookup::Unknown => {
-                    return text_response(
-                        StatusCode::NOT_FOUND,
-                        &format!("no device {device:?} has connected to this gateway"),
-                    );
+                    let sentence = format!("no device {device:?} has connected to this gateway");
+                    return Err(NoAnswer { status: StatusCode::NOT_FOUND, sentence });
                 }
             };
             let core = Arc::clone(session.core());
             match exchange(&session, next.head, next.body).await {
-                Ok(response) => return response,
+                Ok(response) => return Ok(response),
                 Err(ExchangeError::NotProcessed(retry)) if !last => {
                     // It said GOAWAY or is gone: nobody shall ask it again.
                     self.directory.retire(&core);
@@ -230,17 +248,40 @@ impl Front {
                 }
                 Err(ExchangeError::NotProcessed(_)) => break,
                 Err(ExchangeError::NoSlot) => {
-                    return wait(text_response(
-                        StatusCode::SERVICE_UNAVAILABLE,
-                        &format!("the device {device} has as many streams open as it allows"),
-                    ));
+                    let sentence = format!("the device {device} has as many streams open as it allows");
+                    return Err(NoAnswer { status: StatusCode::SERVICE_UNAVAILABLE, sentence });
                 }
                 Err(ExchangeError::Broken(error)) => {
-                    return wait(text_response(StatusCode::BAD_GATEWAY, &broken_sentence(&core, &error)));
+                    return Err(NoAnswer { status: StatusCode::BAD_GATEWAY, sentence: broken_sentence(&core, &error) });
                 }
             }
         }
-        offline(device)
+        Err(NoAnswer::offline(device))
+    }
+}
+
+/// Why the gateway answers for the device.
+struct NoAnswer {
+    status: StatusCode,
+    sentence: String,
+}
+
+impl NoAnswer {
+    fn offline(device: &str) -> Self {
+        let sentence = format!("the device {device} is not connected now; try again soon");
+        Self { status: StatusCode::SERVICE_UNAVAILABLE, sentence }
+    }
+
+    /// A page for a browser, plain text for all else.
+    fn response(&self, html: bool) -> Response {
+        let mut response =
+            if html { page::sentence(self.status, &self.sentence) } else { text_response(self.status, &self.sentence) };
+        let headers = response.headers_mut();
+        headers.insert(header::VARY, HeaderValue::from_static("Accept"));
+        if self.status != StatusCode::NOT_FOUND {
+            headers.insert(header::RETRY_AFTER, RETRY_AFTER);
+        }
+        response
     }
 }
 
@@ -266,18 +307,6 @@ fn incoming(body: Incoming) -> Body {
         return Body::empty();
     }
     Body::new(body.map_err(|_| BodyError::Reset(h2::Reason::CANCEL)))
-}
-
-fn offline(device: &str) -> Response {
-    wait(text_response(
-        StatusCode::SERVICE_UNAVAILABLE,
-        &format!("the device {device} is not connected now; try again soon"),
-    ))
-}
-
-fn wait(mut response: Response) -> Response {
-    response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
-    response
 }
 
 fn redirect(status: StatusCode, to: &str) -> Response {

@@ -31,6 +31,16 @@ pub fn drop_one_hop(headers: &mut HeaderMap) {
     }
 }
 
+/// Whether the client wants this connection to become a WebSocket (RFC 6455 §4.1).
+pub fn asks_for_websocket(headers: &HeaderMap) -> bool {
+    let has = |name: HeaderName, token: &str| {
+        let values = headers.get_all(name);
+        let mut tokens = values.iter().filter_map(|value| value.to_str().ok()).flat_map(|text| text.split(','));
+        tokens.any(|item| item.trim().eq_ignore_ascii_case(token))
+    };
+    has(header::CONNECTION, "upgrade") && has(header::UPGRADE, "websocket")
+}
+
 /// Prepares the fields of a request for the device. With `token`, `Authorization` was for this gateway and ends here.
 pub fn to_device(headers: &mut HeaderMap, client: SocketAddr, authority: &Authority, token: bool) {
     drop_one_hop(headers);
@@ -123,6 +133,13 @@ mod tests {
         ]);
         drop_one_hop(&mut headers);
         assert_eq!(headers, fields(&[("a", "b"), ("te", "trailers")]));
+    }
+
+    #[test]
+    fn only_a_websocket_is_an_upgrade_that_counts() {
+        assert!(asks_for_websocket(&fields(&[("connection", "keep-alive, Upgrade"), ("upgrade", "WebSocket")])));
+        assert!(!asks_for_websocket(&fields(&[("connection", "Upgrade, HTTP2-Settings"), ("upgrade", "h2c")])));
+        assert!(!asks_for_websocket(&fields(&[("upgrade", "websocket")])));
     }
 
     #[test]

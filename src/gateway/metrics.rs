@@ -36,7 +36,6 @@ pub struct Metrics {
 impl Metrics {
     /// Puts them, and what is read from the directory, on the registry.
     pub fn register(&self, registry: &mut Registry, directory: &Arc<Directory>) {
-        registry.register("onvif_uplink_gateway_accepts", "Connections of devices by outcome", self.accepts.clone());
         registry.register("gateway_accepts", "Connections of devices by outcome", self.accepts.clone());
         registry.register("gateway_requests", "Requests at the front by class of status", self.requests.clone());
         registry.register_collector(Box::new(Sums(Arc::clone(directory))));

@@ -116,6 +116,7 @@ impl Gateway {
                 "--front-domain must name a domain, for example cameras.example.com".to_owned(),
             ));
         }
+        let domain = suffixes.first().cloned();
         // Browsers resolve every name below localhost to this machine: device names work there without any set-up.
         if front_address.ip().is_loopback() && !suffixes.iter().any(|suffix| suffix == "localhost") {
             suffixes.push("localhost".to_owned());
@@ -123,7 +124,7 @@ impl Gateway {
         let (directory, metrics) = (Arc::new(Directory::default()), Metrics::default());
         Ok(Self {
             acceptor: Acceptor::new(tls, options.identity, Arc::clone(&directory), metrics.clone()),
-            front: Front::new(access, suffixes, directory, metrics),
+            front: Front::new(access, suffixes, domain, directory, metrics),
             uplinks,
             clients,
             listen,

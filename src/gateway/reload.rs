@@ -1,12 +1,16 @@
 //! Files that are read again when they changed: the gateway's certificate, key and authorities, and the front token.
 //!
-//! The next one who needs the value looks, once a second at most; symbolic links are followed, so the `..data` swap of a mounted
-//! Secret counts as a change. A bad new version leaves the last good one in force.
+//! The next one who needs the value looks, once a second at most, and compares what the files hold: times and sizes may stay the
+//! same when a mounted Secret swaps its `..data` link. No task and no watch is needed, and nothing is read while nobody connects.
+//! A bad new version leaves the last good one in force.
 
 use std::{
+    fs::File,
+    hash::{DefaultHasher, Hash, Hasher},
+    io::Read,
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use tokio::time::Instant;
@@ -14,7 +18,11 @@ use tokio::time::Instant;
 /// Between two looks at the files.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
-type Stamp = Vec<Option<(SystemTime, u64)>>;
+/// A longer file is not compared beyond this: the bound of a Secret.
+const COMPARED_MAX: u64 = 1024 * 1024;
+
+/// A hash of each file's content; none for one that cannot be read. The content itself may be a secret.
+type Stamp = Vec<Option<u64>>;
 type Load<T> = Box<dyn Fn() -> Result<T, String> + Send + Sync>;
 
 /// A value that comes from files.
@@ -67,7 +75,13 @@ impl<T: Clone> Reloading<T> {
 }
 
 fn stamp(paths: &[PathBuf]) -> Stamp {
-    let one = |path: &PathBuf| std::fs::metadata(path).ok().and_then(|meta| Some((meta.modified().ok()?, meta.len())));
+    let one = |path: &PathBuf| -> Option<u64> {
+        let mut content = Vec::new();
+        File::open(path).ok()?.take(COMPARED_MAX).read_to_end(&mut content).ok()?;
+        let mut hasher = DefaultHasher::new();
+        content.hash(&mut hasher);
+        Some(hasher.finish())
+    };
     paths.iter().map(one).collect()
 }
 
@@ -93,5 +107,27 @@ mod tests {
         std::fs::write(&path, "bad").expect("written");
         tokio::time::advance(LOOK_INTERVAL).await;
         assert_eq!(value.get(), 22);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_swapped_link_counts_though_size_and_time_stay() {
+        let dir = tempfile::tempdir().expect("directory");
+        for (version, text) in [("v1", "1"), ("v2", "2")] {
+            std::fs::create_dir(dir.path().join(version)).expect("created");
+            let file = dir.path().join(version).join("value");
+            std::fs::write(&file, text).expect("written");
+            let file = std::fs::File::options().write(true).open(&file).expect("open");
+            file.set_modified(std::time::SystemTime::UNIX_EPOCH).expect("set");
+        }
+        let (data, path) = (dir.path().join("..data"), dir.path().join("..data/value"));
+        std::os::unix::fs::symlink("v1", &data).expect("linked");
+        let from = path.clone();
+        let load = move || std::fs::read_to_string(&from).map_err(|error| error.to_string());
+        let value = Reloading::new(&[&path], load).expect("good");
+        assert_eq!(value.get(), "1");
+        std::os::unix::fs::symlink("v2", dir.path().join("..tmp")).expect("linked");
+        std::fs::rename(dir.path().join("..tmp"), &data).expect("renamed");
+        tokio::time::advance(LOOK_INTERVAL).await;
+        assert_eq!(value.get(), "2");
     }
 }

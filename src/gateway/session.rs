@@ -312,4 +312,28 @@ mod tests {
         assert_eq!(ended.cause, Cause::ClosedByRemote);
         assert!(dropped.elapsed() < Duration::from_secs(1));
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_replaced_session_with_an_open_stream_ends_at_its_deadline() {
+        let (session, driver, far) = session().await;
+        let device = async {
+            let mut connection = h2::server::handshake(far).await.expect("preface");
+            let mut open = Vec::new();
+            while let Some(Ok(asked)) = connection.accept().await {
+                open.push(asked);
+            }
+        };
+        let owner = async {
+            let mut sender = session.sender().ready().await.expect("ready");
+            let request = http::Request::builder().uri("http://device/").body(()).expect("request");
+            let (response, _) = sender.send_request(request, true).expect("sent");
+            let begin = Instant::now();
+            session.core().stop(Stop::Drain);
+            assert!(response.await.is_err());
+            begin.elapsed()
+        };
+        let (ended, (), lasted) = tokio::join!(driver.run(), device, owner);
+        assert_eq!(ended.cause, Cause::Drained);
+        assert!((OLD_SESSION_MAX..OLD_SESSION_MAX + CLOSE_TIMEOUT * 2).contains(&lasted), "{lasted:?}");
+    }
 }

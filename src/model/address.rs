@@ -53,8 +53,12 @@ impl RemoteAddress {
             bare = format!("https://{text}");
             &bare
         };
-        let url = Url::parse(absolute)
-            .map_err(|error| format!("`{text}` is not a URL ({error}); write https://HOST:PORT/PATH"))?;
+        let url = Url::parse(absolute).map_err(|error| {
+            // A query may hold an access token, and what stands before an `@` a password: neither is quoted.
+            let plain = text.split(['?', '#']).next().unwrap_or_default();
+            let plain = plain.rsplit('@').next().unwrap_or_default();
+            format!("`{plain}` is not a URL ({error}); write https://HOST:PORT/PATH")
+        })?;
         let scheme = match url.scheme() {
             "https" => Scheme::Https,
             "wss" => Scheme::Wss,
@@ -68,7 +72,10 @@ impl RemoteAddress {
         if url.fragment().is_some() {
             return Err("a remote address has no fragment (`#…`); remove it".to_owned());
         }
-        let host = url.host().ok_or_else(|| format!("`{text}` names no host"))?.to_owned();
+        let host = url
+            .host()
+            .ok_or_else(|| "the remote address names no host; write https://HOST:PORT/PATH".to_owned())?
+            .to_owned();
         let port = url.port_or_known_default().unwrap_or(443);
         let path_and_query = url[url::Position::BeforePath..url::Position::AfterQuery].to_owned();
         let path_and_query = if path_and_query.is_empty() { "/".to_owned() } else { path_and_query };
@@ -152,6 +159,20 @@ mod tests {
     fn the_query_never_shows_in_logs() {
         let address = RemoteAddress::parse("wss://cloud/u?access_token=secret").expect("valid");
         assert!(!format!("{address} {address:?}").contains("secret"));
+    }
+
+    #[test]
+    fn an_error_quotes_neither_the_query_nor_a_password() {
+        for text in [
+            "https://cloud:99999/u?access_token=secret",
+            "https://?access_token=secret",
+            "https://me:secret@cloud:99999/",
+            "http://cloud/?access_token=secret",
+            "https://cloud/?access_token=secret#top",
+        ] {
+            let error = RemoteAddress::parse(text).expect_err(text);
+            assert!(!error.contains("secret"), "{error}");
+        }
     }
 
     #[test]

@@ -35,8 +35,11 @@ use crate::base::{
     tasks::Tasks,
 };
 
-/// How long the last bytes (GOAWAY, close_notify) may take at the end of a session.
+/// How long the last bytes (GOAWAY, close_notify) may take at the end of a session that broke or was cut.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+/// After a drain in good order the remote's close is waited for, as long as it sends something within this time: the end of
+/// a large answer may still be on its way, and window updates that meet a closed socket would destroy it.
+const LINGER: Duration = Duration::from_secs(3);
 
 /// A reversed HTTP/2 connection whose remote has sent its preface.
 pub struct Reverse {
@@ -102,11 +105,17 @@ impl Reverse {
             }
         };
         self.connection.graceful_shutdown();
-        let finished = self.finish(&session, &mut streams, &mut drain, draining.deadline).await;
-        if finished.is_none() {
-            self.connection.abrupt_shutdown(h2::Reason::NO_ERROR);
+        match self.finish(&session, &mut streams, &mut drain, draining.deadline).await {
+            Some(_) => {
+                let closed = self.close_in_good_order(&mut streams);
+                // The deadline may be drawn nearer here too; whoever drained us cuts then.
+                let _ = timeout_at(draining.deadline.max(Instant::now() + CLOSE_TIMEOUT), closed).await;
+            }
+            None => {
+                self.connection.abrupt_shutdown(h2::Reason::NO_ERROR);
+                self.close(&mut streams).await;
+            }
         }
-        self.close(&mut streams).await;
         Ok(())
     }
 
@@ -163,17 +172,25 @@ impl Reverse {
     /// Ends the stream tasks and writes out the last bytes, for at most [`CLOSE_TIMEOUT`].
     async fn close(mut self, streams: &mut Tasks) {
         streams.abort().await;
-        let farewell = async {
-            // Errors are of no interest any more: the session is over either way.
-            let _ = poll_fn(|cx| {
-                let closed = self.connection.poll_closed(cx);
-                let _ = self.turn.end(cx);
-                closed
-            })
-            .await;
-            let _ = poll_fn(|cx| self.turn.poll_close(cx)).await;
-        };
-        let _ = timeout(CLOSE_TIMEOUT, farewell).await;
+        let _ = timeout(CLOSE_TIMEOUT, self.farewell()).await;
+    }
+
+    /// The same without haste, and waits for the remote's own close; see [`LINGER`].
+    async fn close_in_good_order(mut self, streams: &mut Tasks) {
+        streams.abort().await;
+        self.farewell().await;
+        while let Ok(Ok(true)) = timeout(LINGER, poll_fn(|cx| self.turn.poll_discard(cx))).await {}
+    }
+
+    /// Writes out what is left and closes our half. Errors are of no interest any more: the session is over either way.
+    async fn farewell(&mut self) {
+        let _ = poll_fn(|cx| {
+            let closed = self.connection.poll_closed(cx);
+            let _ = self.turn.end(cx);
+            closed
+        })
+        .await;
+        let _ = poll_fn(|cx| self.turn.poll_close(cx)).await;
     }
 }
 

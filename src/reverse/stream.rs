@@ -80,10 +80,11 @@ fn send_informational(respond: &Responder, status: StatusCode, headers: HeaderMa
 async fn until_reset(answer: impl Future<Output = Response>, respond: &Responder) -> Option<Response> {
     let mut answer = std::pin::pin!(answer);
     poll_fn(|cx| {
-        if let Poll::Ready(response) = answer.as_mut().poll(cx) {
-            return Poll::Ready(Some(response));
+        // Asked first: the reset also breaks the request's body, and what a handler makes of that is of no interest.
+        if lock(respond).poll_reset(cx).is_ready() {
+            return Poll::Ready(None);
         }
-        lock(respond).poll_reset(cx).map(|_| None)
+        answer.as_mut().poll(cx).map(Some)
     })
     .await
 }

@@ -108,8 +108,8 @@ where
                 let _ = received.split_to(head);
             }
             Parsed::Switched { head } => {
-                let _ = received.split_to(head);
-                return Ok(received.freeze());
+                // Copied: the few bytes must not keep the buffer of the head for as long as the session lives.
+                return Ok(Bytes::copy_from_slice(&received[head..]));
             }
             Parsed::Informational { .. } => {
                 return Err(Failure::new(

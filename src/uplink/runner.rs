@@ -68,13 +68,13 @@ enum Happening {
 
 impl Runner {
     /// A runner of the uplink that `settings` holds; `drain` ends it.
-    pub fn new(parts: Arc<Parts>, entry: Entry, settings: watch::Receiver<Uplink>, drain: Drain) -> Self {
+    pub fn new(parts: Arc<Parts>, entry: Arc<Entry>, settings: watch::Receiver<Uplink>, drain: Drain) -> Self {
         let uplink = settings.borrow().clone();
         let key = uplink.key();
         let series = parts.metrics.series(&key);
         Self {
             parts,
-            entry: Arc::new(entry),
+            entry,
             settings,
             drain,
             draining: None,

@@ -3,23 +3,30 @@
 //! [`Supervisor::apply`] never waits: what is removed drains in the background, still owned here and visible on the board
 //! until it is gone; an uplink that is in both sets unchanged is not touched at all.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
+use futures_util::FutureExt;
 use tokio::{
     sync::watch,
-    time::{Instant, timeout_at},
+    time::{Instant, timeout, timeout_at},
 };
 use tokio_util::task::AbortOnDropHandle;
 
 pub use super::parts::{MakeHandler, Parts};
-use super::{report::Entries, runner::Runner};
+use super::{
+    report::{Entries, Entry},
+    runner::Runner,
+};
 use crate::{
     base::{
-        drain::{DrainSwitch, drain},
+        backoff::Backoff,
+        drain::{Drain, DrainSwitch, drain},
         shard::ShardHandle,
     },
     model::{
         desired::DesiredSet,
+        failure::{Cause, Failure},
+        status::Status,
         uplink::{Uplink, UplinkKey},
     },
 };
@@ -97,11 +104,44 @@ impl Supervisor {
 
     fn start(&mut self, uplink: Uplink) {
         let key = uplink.key();
-        let entry = self.entries.claim(&key);
+        let entry = Arc::new(self.entries.claim(&key));
         let (settings, receiver) = watch::channel(uplink);
         let (switch, part) = drain();
-        let runner = Runner::new(Arc::clone(&self.parts), entry, receiver, part);
-        let task = AbortOnDropHandle::new((self.pick)(&key).spawn(runner.run()));
+        let kept = keep(Arc::clone(&self.parts), key.clone(), entry, receiver, part);
+        let task = AbortOnDropHandle::new((self.pick)(&key).spawn(kept));
         self.running.insert(key, Running { settings, drain: switch, task });
+    }
+}
+
+/// Runs the uplink until its drain. A runner that panics is a defect of ours and no reason for the uplink to stay down: its
+/// sessions end with it, its entry says so, and after a delay that ascends like that of failed attempts a new one starts.
+async fn keep(
+    parts: Arc<Parts>,
+    key: UplinkKey,
+    entry: Arc<Entry>,
+    mut settings: watch::Receiver<Uplink>,
+    mut drain: Drain,
+) {
+    let mut backoff = Backoff::new(&key);
+    loop {
+        settings.mark_unchanged();
+        let runner = Runner::new(Arc::clone(&parts), Arc::clone(&entry), settings.clone(), drain.clone());
+        // Nothing of the runner is looked at after its panic; what it shares is written under locks that recover.
+        if AssertUnwindSafe(runner.run()).catch_unwind().await.is_ok() {
+            return;
+        }
+        let delay = backoff.next_delay(None);
+        tracing::error!(device = %key.device, remote = %key.remote, ?delay, "a runner panicked and is started again; this is a defect of onvif-uplink");
+        entry.update(|status| {
+            status.set(Status::Offline);
+            status.session = None;
+            status.error = Some(Failure::new(
+                Cause::ProtocolViolation,
+                "the uplink ended by a defect of onvif-uplink and is started again; please report the log",
+            ));
+        });
+        if timeout(delay, drain.started()).await.is_ok() {
+            return;
+        }
     }
 }

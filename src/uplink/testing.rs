@@ -43,6 +43,9 @@ use crate::{
 /// Longer than any wait of the product: a test that gets here hangs.
 pub const PATIENCE: Duration = Duration::from_secs(3600);
 
+/// A device port whose runner panics when its session stands.
+pub const PANICS: u16 = 1;
+
 pub fn uplink(device: &str, port: u16) -> Uplink {
     Uplink {
         device: Device {
@@ -154,7 +157,11 @@ impl World {
         let parts = Parts {
             authorizers: BTreeMap::from([(AuthorizationMode::Mtls, Arc::clone(&authorizer) as Arc<dyn Authorizer>)]),
             transports: BTreeMap::from([(Scheme::Https, Arc::clone(&transport) as Arc<dyn Transport>)]),
-            handler: Arc::new(|uplink| Arc::new(SlowDevice(uplink.device.http.address().port()))),
+            handler: Arc::new(|uplink| {
+                let port = uplink.device.http.address().port();
+                assert_ne!(port, PANICS, "on purpose");
+                Arc::new(SlowDevice(port))
+            }),
             board: Arc::clone(&board),
             metrics: UplinkMetrics::register(&mut registry, Arc::clone(&board)),
             limits: Limits::default(),

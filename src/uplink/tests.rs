@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::testing::{Cloud, World, uplink};
+use super::testing::{Cloud, PANICS, World, uplink};
 use crate::model::{
     desired::DesiredSet,
     failure::{Cause, Failure},
@@ -253,6 +253,26 @@ async fn dropping_the_supervisor_ends_its_sessions_and_clears_the_board() {
     drop(supervisor);
     assert!(cloud.get(0).await.is_err());
     assert!(board.snapshot().uplinks.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_runner_that_panics_stays_on_the_board_and_is_started_again() {
+    let mut world = World::new();
+    let key = uplink("camera-1", PANICS).key();
+    world.supervisor.apply(DesiredSet::new([uplink("camera-1", PANICS)]));
+    let mut at = Vec::new();
+    for _ in 0..3 {
+        let arrival = world.arrival().await;
+        at.push(arrival.at);
+        let cloud = Cloud::open(arrival.stream).await;
+        world.until(&key, |status| cause(status) == Some(Cause::ProtocolViolation)).await;
+        assert!(world.board.snapshot().uplinks.contains_key(&key) && cloud.get(0).await.is_err());
+    }
+    assert!(at[1] - at[0] >= Duration::from_secs(2) && at[2] - at[1] > at[1] - at[0], "{at:?}");
+    world.supervisor.apply(DesiredSet::new([uplink("camera-1", 80)]));
+    let cloud = world.cloud().await;
+    assert_eq!(cloud.get(0).await.expect("the mended one serves"), "80");
+    world.supervisor.shutdown().await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -6,43 +6,18 @@ use bytes::Bytes;
 use http_body::{Body as _, Frame};
 use http_body_util::{BodyExt, StreamBody};
 use onvif_uplink::{
-    base::http::{Body, BodyError, Handler, Request, Response},
+    base::http::{Body, BodyError, Handler, Response},
     forward::{Limits, Loopback},
-    model::device::LoopbackUrl,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    net::TcpListener,
 };
 
+use crate::support::raw_device::{self as support, accept, get, head, text};
+
 async fn device() -> (TcpListener, Loopback) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
-    let address = listener.local_addr().expect("bound");
-    let url = LoopbackUrl::parse(&format!("http://{address}")).expect("loopback");
-    let limits = Limits { head: Duration::from_secs(10), ..Limits::default() };
-    (listener, Loopback::with_limits(url, "camera-1", limits))
-}
-
-async fn accept(listener: &TcpListener) -> TcpStream {
-    listener.accept().await.expect("the handler dials").0
-}
-
-/// Reads up to the end of the head.
-async fn head(socket: &mut TcpStream) -> String {
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        head.push(socket.read_u8().await.expect("a head"));
-    }
-    String::from_utf8(head).expect("ASCII")
-}
-
-fn get(path: &str) -> Request {
-    http::Request::get(path).body(Body::empty()).expect("valid")
-}
-
-async fn text(response: Response) -> String {
-    let bytes = response.into_body().collect().await.expect("whole").to_bytes();
-    String::from_utf8(bytes.into()).expect("text")
+    support::device(Limits { head: Duration::from_secs(10), ..Limits::default() }).await
 }
 
 /// One request, one connection, one scripted answer; then a second request that must get its own.
@@ -135,11 +110,12 @@ async fn the_first_picture_comes_while_the_device_holds_the_rest_and_a_cancel_cl
     socket.write_all(answer.as_bytes()).await.expect("written");
     let mut body = response.await.into_body();
     assert_eq!(body.frame().await.expect("a frame").expect("sound").into_data().expect("data"), "part");
+    assert!(head(&mut socket).await.starts_with("GET /mjpeg"));
+    let silent = socket.try_read(&mut [0]).expect_err("the connection stands while the body is held");
+    assert_eq!(silent.kind(), std::io::ErrorKind::WouldBlock);
     drop(body);
-    let mut rest = Vec::new();
-    // The head of the request, then the end: the socket was closed.
-    let _ = socket.read_to_end(&mut rest).await;
-    assert!(rest.starts_with(b"GET /mjpeg"));
+    let end = tokio::time::timeout(Duration::from_secs(5), socket.read(&mut [0])).await.expect("closed at once");
+    assert_eq!(end.expect("in good order"), 0);
 }
 
 #[tokio::test]
@@ -272,10 +248,9 @@ async fn a_body_that_breaks_midway_is_an_error_of_this_body() {
 
 #[tokio::test]
 async fn a_device_that_does_not_answer_is_a_504() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
-    let url = LoopbackUrl::parse(&format!("http://{}", listener.local_addr().expect("bound"))).expect("loopback");
     let limits = Limits { head: Duration::from_millis(20), ..Limits::default() };
-    let response = Loopback::with_limits(url, "camera-1", limits).handle(get("/")).await;
+    let (_listener, handler) = support::device(limits).await;
+    let response = handler.handle(get("/")).await;
     assert_eq!(response.status(), 504);
 }
 

@@ -1,6 +1,14 @@
 //! The integration tests: the rooms through their public interfaces, in one binary so that it links once.
 
 mod forward;
+mod forward_limits;
+mod forward_messages;
 mod gateway;
+mod linger;
+mod metrics;
+mod process;
+mod quirks;
 mod reverse;
+mod sidecar;
+mod smuggling;
 mod support;

@@ -44,4 +44,12 @@ impl Turn {
     pub fn poll_close(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.handle.poll_close(cx)
     }
+
+    /// Throws away what the peer still sends; see [`TurnHandle::poll_discard`].
+    ///
+    /// # Errors
+    /// Those of the connection below.
+    pub fn poll_discard(&self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        self.handle.poll_discard(cx)
+    }
 }

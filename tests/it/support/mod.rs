@@ -1,4 +1,10 @@
 //! What several test modules share.
 
+pub mod cloud;
+pub mod device;
 pub mod h2_peer;
+pub mod http;
 pub mod pki;
+pub mod raw_device;
+pub mod remote;
+pub mod sidecar;

@@ -1,5 +1,10 @@
 //! The gateway over real loopback sockets: a scripted device dials in, plain clients ask at the front.
 
+mod front;
+mod hostile;
+mod life;
+mod retry;
+
 use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::Bytes;
@@ -56,8 +61,8 @@ struct Cloud {
     authority: Authority,
     listen: SocketAddr,
     front: SocketAddr,
-    _switch: DrainSwitch,
-    _run: JoinHandle<std::io::Result<()>>,
+    switch: DrainSwitch,
+    run: JoinHandle<std::io::Result<()>>,
     dir: tempfile::TempDir,
 }
 
@@ -90,7 +95,7 @@ fn cloud(change: impl FnOnce(&mut Options)) -> Cloud {
     let (listen, front) = (gateway.listen_address(), gateway.front_address());
     let (switch, part) = drain();
     let run = tokio::spawn(gateway.run(part));
-    Cloud { authority, listen, front, _switch: switch, _run: run, dir }
+    Cloud { authority, listen, front, switch, run, dir }
 }
 
 /// TLS to the gateway with a certificate of `authority`, or none.
@@ -374,7 +379,7 @@ async fn the_list_of_devices_is_a_page_for_browsers() {
     let cloud = cloud(|_| {});
     let _device = Device::connect(&cloud, "<cam> 1").await;
     let text = get(&cloud, "/devices", "Accept: text/html\r\n").await;
-    assert!(text.contains("<a href=\"/%3Ccam%3E%201/\">&lt;cam&gt; 1</a>"), "{text}");
+    assert!(text.contains("</i><a href=\"/%3Ccam%3E%201/\">&lt;cam&gt; 1</a>"), "{text}");
     assert!(get(&cloud, "/", "").await.contains("location: /devices\r\n"));
 }
 
