@@ -2,7 +2,7 @@
 """`make bench`: what an uplink costs, as ratios against peers in the same interleaved run.
 
 The path measured is client -> gateway front -> uplink over TLS -> sidecar -> nginx on loopback. Beside it, in the same
-rounds: plain TLS by nginx (the bare path), and a stunnel pair. Machines are noisy: every figure is the median of
+rounds: plain TLS by nginx (the bare path), a stunnel pair, and rathole where it is installed. Machines are noisy: every figure is the median of
 interleaved rounds, and only ratios within one run mean anything. Needs nginx, stunnel, wrk, curl and openssl.
 """
 
@@ -63,9 +63,16 @@ def cpu_seconds(pid):
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def resident_kib(pid):
+def memory_kib(pid, what="VmRSS"):
+    """VmRSS: resident now; VmHWM: the highest so far."""
     status = pathlib.Path(f"/proc/{pid}/status").read_text()
-    return int(re.search(r"VmRSS:\s+(\d+)", status).group(1))
+    return int(re.search(rf"{what}:\s+(\d+)", status).group(1))
+
+
+def private_kib(pid):
+    """Without the pages of the binary and the C library, which all processes of a node share."""
+    rollup = pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text()
+    return int(re.search(r"Private_Dirty:\s+(\d+)", rollup).group(1))
 
 
 class Pki:
@@ -184,6 +191,43 @@ class Stunnel:
         self.base = f"http://127.0.0.1:{near}"
 
 
+class Rathole:
+    """rathole with its Noise transport: a byte tunnel dialed from the device's side; measured where it is installed."""
+
+    name = "rathole"
+
+    def __init__(self, processes, nginx):
+        control, front = free_port(), free_port()
+        private, public = (line.strip() for line in run("rathole", "--genkey").splitlines() if line.strip().endswith("="))
+        server, client = WORK / "rathole-server.toml", WORK / "rathole-client.toml"
+        server.write_text(f"""
+            [server]
+            bind_addr = "127.0.0.1:{control}"
+            default_token = "bench"
+            [server.transport]
+            type = "noise"
+            [server.transport.noise]
+            local_private_key = "{private}"
+            [server.services.web]
+            bind_addr = "127.0.0.1:{front}"
+            """)
+        client.write_text(f"""
+            [client]
+            remote_addr = "127.0.0.1:{control}"
+            default_token = "bench"
+            [client.transport]
+            type = "noise"
+            [client.transport.noise]
+            remote_public_key = "{public}"
+            [client.services.web]
+            local_addr = "127.0.0.1:{nginx.http}"
+            """)
+        self.pids = {"near": processes.start("rathole-server", "rathole", server),
+                     "far": processes.start("rathole-client", "rathole", client)}
+        self.base = f"http://127.0.0.1:{front}"
+        wait_for(lambda: fetch(f"{self.base}/1k"), "rathole")
+
+
 class Uplink:
     """Ours: gateway and sidecar as two processes of the release binary."""
 
@@ -289,7 +333,8 @@ def memory(processes, pki, nginx, binary, counts):
         own = Processes()
         uplink = Uplink(own, pki, nginx, binary, f"-{count}", count)
         time.sleep(2)
-        rows.append((count, resident_kib(uplink.pids["sidecar"]), resident_kib(uplink.pids["gateway"])))
+        sidecar, gateway = uplink.pids["sidecar"], uplink.pids["gateway"]
+        rows.append((count, memory_kib(sidecar), private_kib(sidecar), memory_kib(gateway)))
         own.stop()
     return rows
 
@@ -306,21 +351,36 @@ def report(rounds, memory_rows, loaded):
             values = [entry[figure] for entry in rounds[name] if figure in entry]
             cells.append(cell(figure, values, [entry.get(figure) for entry in rounds[names[0]]]))
         lines.append(f"| {figure} | " + " | ".join(cells) + " |")
-    base = [entry["download CPU s/GiB nginx"] for entry in rounds["nginx TLS"]]
-    for part in ("sidecar", "gateway"):
-        ratios = [entry[f"download CPU s/GiB {part}"] / bare for entry, bare in zip(rounds["onvif-uplink"], base)]
-        lines.append(f"| download CPU of the {part} / of nginx TLS | | | {statistics.median(ratios):.2f} |")
-    added = [entry["1 KiB p50 ms"] for entry in rounds["onvif-uplink"]]
-    direct = [entry["1 KiB p50 ms"] for entry in rounds["direct"]] if "direct" in rounds else None
-    if direct:
-        lines.append(f"| added p50 of 1 KiB to plain HTTP, us | | | {1e3 * statistics.median(a - d for a, d in zip(added, direct)):.0f} |")
-    lines += ["", "| idle uplinks | sidecar KiB | gateway KiB |", "|---|---|---|"]
-    lines += [f"| {count} | {sidecar} | {gateway} |" for count, sidecar, gateway in memory_rows]
-    if len(memory_rows) > 1:
-        (n0, s0, _), (n1, s1, _) = memory_rows[0], memory_rows[-1]
-        lines.append(f"\nEach further idle uplink: {(s1 - s0) / (n1 - n0):.1f} KiB of the sidecar. "
-                     f"Resident after the load: sidecar {loaded['sidecar']} KiB, gateway {loaded['gateway']} KiB.")
+    lines += ["", "| aim | wanted | measured |", "|---|---|---|"]
+    lines += [f"| {name} | {wanted} | {value} |" for name, wanted, value in aims(rounds, memory_rows)]
+    lines += ["", "| idle uplinks | sidecar resident KiB | of it private KiB | gateway resident KiB |", "|---|---|---|---|"]
+    lines += [f"| {count} | {sidecar} | {private} | {gateway} |" for count, sidecar, private, gateway in memory_rows]
+    lines.append(f"\nHighest resident memory in all of the load above: sidecar {loaded['sidecar']} KiB, gateway {loaded['gateway']} KiB.")
     return "\n".join(lines)
+
+
+def aims(rounds, memory_rows):
+    """What the best peers reach, and what this run measured: medians of per-round ratios or differences."""
+    ours, bare, direct = rounds["onvif-uplink"], rounds["nginx TLS"], rounds.get("direct", [])
+
+    def ratio(figure, of):
+        return statistics.median(one[figure] / other[of] for one, other in zip(ours, bare))
+
+    def median(figure):
+        return statistics.median(entry[figure] for entry in ours)
+
+    yield "download / nginx TLS", "1.0 or more", f"{ratio('download MiB/s', 'download MiB/s'):.2f}"
+    for part, wanted in (("sidecar", "0.75 or less"), ("gateway", "")):
+        yield f"CPU per GiB of the {part} / nginx TLS", wanted, f"{ratio(f'download CPU s/GiB {part}', 'download CPU s/GiB nginx'):.2f}"
+    if direct:
+        added = statistics.median(one["1 KiB p50 ms"] - other["1 KiB p50 ms"] for one, other in zip(ours, direct))
+        yield "added p50 of a 1 KiB request", "120 us or less", f"{1e3 * added:.0f} us"
+    yield "1 KiB beside 8 bulk streams, p50", "2.5 ms or less", f"{median('1 KiB beside 8 bulk p50 ms'):.2f} ms"
+    yield "1 KiB beside 8 bulk streams, p99", "8 ms or less", f"{median('1 KiB beside 8 bulk p99 ms'):.2f} ms"
+    yield "requests/s at 64 / nginx TLS", "0.29 or more", f"{ratio('requests/s at 64', 'requests/s at 64'):.2f}"
+    yield "resident with one uplink", "10240 KiB or less", f"{memory_rows[0][1]} KiB"
+    (first, least, *_), (last, most, *_) = memory_rows[0], memory_rows[-1]
+    yield "each further idle uplink", "64 KiB or less", f"{(most - least) / (last - first):.1f} KiB"
 
 
 def cell(figure, values, base):
@@ -355,7 +415,7 @@ def main():
     parser.add_argument("--binary", default=ROOT / "target" / "release" / "onvif-uplink")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help="2 s a figure and up to 100 idle uplinks: a smoke test of the harness")
-    parser.add_argument("--only", help="measure only the contenders with this text in their name, besides nginx TLS")
+    parser.add_argument("--only", help="of the peers only those with this text in their name; nginx TLS and ours always")
     parser.add_argument("--json", help="also write every round's figures here")
     arguments = parser.parse_args()
     missing = [tool for tool in ("nginx", "stunnel4", "wrk", "curl", "openssl") if not shutil.which(tool, path=os.environ["PATH"] + ":/usr/sbin")]
@@ -365,15 +425,18 @@ def main():
     pki, processes = Pki(WORK / "pki"), Processes()
     try:
         nginx = Nginx(processes, pki)
-        contenders = [Bare(nginx), Direct(nginx), Stunnel(processes, pki, nginx), Uplink(processes, pki, nginx, arguments.binary)]
+        contenders = [Bare(nginx), Direct(nginx), Stunnel(processes, pki, nginx)]
+        if shutil.which("rathole"):
+            contenders.append(Rathole(processes, nginx))
+        contenders.append(Uplink(processes, pki, nginx, arguments.binary))
         if arguments.only:
-            contenders = [contenders[0]] + [one for one in contenders[1:] if arguments.only in one.name]
+            contenders = [contenders[0]] + [one for one in contenders[1:-1] if arguments.only in one.name] + [contenders[-1]]
         rounds = {contender.name: [] for contender in contenders}
         for index in range(arguments.rounds):
             for contender in contenders:
                 print(f"round {index + 1}: {contender.name}", file=sys.stderr, flush=True)
                 rounds[contender.name].append(measure(contender, nginx, arguments.quick))
-        loaded = {name: resident_kib(pid) for name, pid in contenders[-1].pids.items()} if contenders[-1].name == "onvif-uplink" else {"sidecar": 0, "gateway": 0}
+        loaded = {name: memory_kib(pid, "VmHWM") for name, pid in contenders[-1].pids.items()}
         memory_rows = memory(processes, pki, nginx, arguments.binary, (1, 100) if arguments.quick else (1, 100, 1000))
         if arguments.json:
             pathlib.Path(arguments.json).write_text(json.dumps(rounds, indent=1))
