@@ -223,11 +223,11 @@ pub struct Demo {
 }
 
 impl Demo {
-    /// The log of the demo: only warnings unless asked otherwise, because the demo itself tells what happens.
+    /// The log of the demo, unless asked otherwise: only warnings, and none of what the demo itself tells.
     pub fn demo_log(&self) -> LogOptions {
         let mut options = self.logging.options();
         if options.level.is_none() && std::env::var_os("RUST_LOG").is_none() {
-            options.level = Some("warn".to_owned());
+            options.level = Some("warn,onvif_uplink::app=off,onvif_uplink::uplink=off".to_owned());
         }
         options
     }
