@@ -83,3 +83,7 @@ fn files(uplink: &Uplink) -> Vec<PathBuf> {
     }
     files
 }
+
+#[cfg(test)]
+#[path = "mtls_tests.rs"]
+mod tests;

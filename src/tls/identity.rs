@@ -139,3 +139,7 @@ pub(super) fn date(time: SystemTime) -> String {
         .and_then(|time| time.format(&Rfc3339).ok())
         .unwrap_or_else(|| format!("{seconds} s after 1970"))
 }
+
+#[cfg(test)]
+#[path = "identity_tests.rs"]
+mod tests;

@@ -1,16 +1,19 @@
 //! The native carrier: TCP, TLS, the upgrade, and then HTTP/2 straight on the TLS connection (ONVIF Uplink §5.1).
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use rustls::CommonState;
-use tokio::time::timeout;
+use rustls::{ClientConfig, CommonState, pki_types::ServerName};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::timeout,
+};
 
 use super::{Connected, Transport, dial::dial, upgrade::upgrade};
 use crate::{
     authz::Grant,
     base::http::BoxFuture,
     model::{
-        address::Scheme,
+        address::{RemoteAddress, Scheme},
         failure::{Cause, Failure},
         status::TlsFacts,
         uplink::Uplink,
@@ -52,23 +55,34 @@ async fn connect(uplink: &Uplink, grant: Grant) -> Result<Connected, Failure> {
     let peer = socket.peer_addr().map_err(|error| {
         Failure::new(Cause::Unreachable, format!("{remote} closed the connection at once: {error}"))
     })?;
-    let handshake = TlsStream::connect(socket, Arc::clone(&grant.tls), name);
-    let mut stream = match timeout(HANDSHAKE, handshake).await {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => return Err(refusal::of_handshake(&remote.to_string(), &error)),
-        Err(_) => {
-            return Err(Failure::new(
-                Cause::TlsTimeout,
-                format!(
-                    "{remote} ({peer}) took the connection and did not finish the TLS handshake within {} s; check that the port speaks TLS",
-                    HANDSHAKE.as_secs()
-                ),
-            ));
-        }
-    };
+    let mut stream = handshake(socket, remote, peer, Arc::clone(&grant.tls), name).await?;
     let early = upgrade(&mut stream, remote, grant.token.as_ref()).await?;
     let tls = facts(stream.tls());
     Ok(Connected { stream: Box::new(stream), early, peer, tls })
+}
+
+/// TLS on `socket`, the connection to `remote` at `peer`, within [`HANDSHAKE`]. Cancel safe: dropping the future drops `socket`.
+async fn handshake<S>(
+    socket: S,
+    remote: &RemoteAddress,
+    peer: SocketAddr,
+    tls: Arc<ClientConfig>,
+    name: ServerName<'static>,
+) -> Result<TlsStream<S>, Failure>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    match timeout(HANDSHAKE, TlsStream::connect(socket, tls, name)).await {
+        Ok(Ok(stream)) => Ok(stream),
+        Ok(Err(error)) => Err(refusal::of_handshake(&remote.to_string(), &error)),
+        Err(_) => Err(Failure::new(
+            Cause::TlsTimeout,
+            format!(
+                "{remote} ({peer}) took the connection and did not finish the TLS handshake within {} s; check that the port speaks TLS",
+                HANDSHAKE.as_secs()
+            ),
+        )),
+    }
 }
 
 /// What TLS came to, by the names of the IANA registry.

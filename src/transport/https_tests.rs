@@ -1,11 +1,12 @@
 //! The native carrier end to end over loopback, with client authentication by files; the remote is tokio-rustls.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{net::Ipv4Addr, path::PathBuf, sync::Arc};
 
 use tempfile::TempDir;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
     net::TcpListener,
+    time::{Instant, sleep},
 };
 
 use super::*;
@@ -13,14 +14,16 @@ use crate::{
     authz::{Authorizer, mtls::MutualTls},
     base::watch::FileWatcher,
     model::{
-        address::RemoteAddress,
         authorization::{Authorization, CertPathValidationPolicy, Certificate, Trust},
         device::{Device, LoopbackUrl},
         user_level::UserLevel,
     },
     tls::{
+        client::ClientConfigs,
+        identity::Identity,
         server::server_config,
         test_pki::{Authority, Issued},
+        trust::Anchors,
     },
 };
 
@@ -64,6 +67,94 @@ impl Bench {
             user_level: vec![UserLevel::Operator],
         }
     }
+
+    /// Our side of TLS with `identity`, for the time that a test gives it.
+    async fn handshake(&self, socket: DuplexStream, identity: &Issued) -> Result<TlsStream<DuplexStream>, Failure> {
+        let remote = address();
+        let (cert, key) = identity.write(self.directory.path(), "ours");
+        let identity = Identity::load_files(&cert, &key).expect("a pair");
+        let anchors = Anchors::from_files(std::slice::from_ref(&self.ca)).expect("an authority");
+        let tls = ClientConfigs::new().get(Some(&identity), &anchors);
+        let name = server_name(remote.host()).expect("an address");
+        handshake(socket, &remote, SocketAddr::from((Ipv4Addr::LOCALHOST, 8443)), tls, name).await
+    }
+}
+
+/// The remote of the tests over an in-memory stream.
+fn address() -> RemoteAddress {
+    RemoteAddress::parse("https://127.0.0.1:8443/up").expect("valid")
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_remote_that_takes_the_connection_and_says_nothing_is_a_tls_timeout() {
+    let bench = Bench::new();
+    let (near, _far) = duplex(64 * 1024);
+    let began = Instant::now();
+    let failure = bench.handshake(near, &bench.device).await.err().expect("no TLS");
+    assert_eq!(failure.cause, Cause::TlsTimeout);
+    assert_eq!(began.elapsed(), HANDSHAKE);
+    assert!(failure.message.contains("127.0.0.1:8443"), "{failure}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handshake_that_drips_has_no_more_time_than_a_silent_one() {
+    let bench = Bench::new();
+    let (near, mut far) = duplex(64 * 1024);
+    let drip = async {
+        // The head of a handshake record of 16 KiB, whose octets come one by one.
+        far.write_all(&[0x16, 0x03, 0x03, 0x40, 0x00, 0x02]).await.expect("open");
+        loop {
+            sleep(Duration::from_secs(1)).await;
+            far.write_u8(0).await.expect("open");
+        }
+    };
+    let began = Instant::now();
+    let failure = tokio::select! {
+        result = bench.handshake(near, &bench.device) => result.err().expect("no TLS"),
+        () = drip => unreachable!("it drips for ever"),
+    };
+    assert_eq!(failure.cause, Cause::TlsTimeout, "{failure}");
+    assert_eq!(began.elapsed(), HANDSHAKE);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_remote_has_the_whole_time_of_the_handshake() {
+    let bench = Bench::new();
+    let server = server_config(&bench.server.0, &bench.server.1, &bench.ca).expect("a pair");
+    let (near, far) = duplex(64 * 1024);
+    let remote = async {
+        sleep(HANDSHAKE.saturating_sub(Duration::from_millis(1))).await;
+        tokio_rustls::TlsAcceptor::from(server).accept(far).await
+    };
+    let (stream, accepted) = tokio::join!(bench.handshake(near, &bench.device), remote);
+    assert!(stream.is_ok() && accepted.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_close_within_the_handshake_is_no_timeout() {
+    let bench = Bench::new();
+    let (near, far) = duplex(64 * 1024);
+    drop(far);
+    let failure = bench.handshake(near, &bench.device).await.err().expect("no TLS");
+    assert_eq!(failure.cause, Cause::TlsHandshakeFailed, "{failure}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_certificate_that_tls_1_3_refuses_after_the_handshake_is_named_by_the_upgrade() {
+    let bench = Bench::new();
+    let server = server_config(&bench.server.0, &bench.server.1, &bench.ca).expect("a pair");
+    let stranger = Authority::new("stranger").issue("camera-1", &[], |_| ());
+    let (near, far) = duplex(64 * 1024);
+    let remote = async { tokio_rustls::TlsAcceptor::from(server).accept(far).await.is_err() };
+    let device = async {
+        let mut stream = bench.handshake(near, &stranger).await.expect("over before the remote looks at us");
+        assert_eq!(stream.tls().protocol_version(), Some(rustls::ProtocolVersion::TLSv1_3));
+        upgrade(&mut stream, &address(), None).await.expect_err("refused")
+    };
+    let (failure, refused) = tokio::join!(device, remote);
+    assert!(refused);
+    assert_eq!(failure.cause, Cause::ClientCertificateRefused, "{failure}");
+    assert!(failure.message.contains("does not trust the authority"), "{failure}");
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use crate::{
 mod answer;
 mod dial;
 pub mod https;
-mod upgrade;
+pub mod upgrade;
 
 /// One way to carry an uplink. Object-safe: app.rs registers one implementation per scheme.
 pub trait Transport: Send + Sync + 'static {
