@@ -74,6 +74,22 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Direct<S> {
 /// What is thrown away at once: acknowledgements and window updates are small.
 const DISCARD: usize = 1024;
 
+/// Bytes that the kernel may hold unsent for a session. What waits there waits in order, a small answer behind megabytes of
+/// video; what waits in HTTP/2 is shared fairly. What is sent and not acknowledged does not count, so long fat links stay full.
+const KERNEL_QUEUE: u32 = 128 * 1024;
+
+/// Keeps the kernel's queue of unsent bytes short (TCP_NOTSENT_LOWAT), where the system can.
+///
+/// # Errors
+/// Those of the socket.
+pub fn keep_kernel_queue_short(socket: &tokio::net::TcpStream) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    socket2::SockRef::from(socket).set_tcp_notsent_lowat(KERNEL_QUEUE)?;
+    #[cfg(not(target_os = "linux"))]
+    let _ = (socket, KERNEL_QUEUE);
+    Ok(())
+}
+
 type Shared = Arc<Mutex<Box<dyn TurnStream>>>;
 
 /// The HTTP/2 library's half of a stream: counts what passes, and leaves flushing to the driver.

@@ -18,7 +18,7 @@ use tokio::{
 
 use super::{directory::Directory, metrics::Metrics, reload::Reloading, session, upgrade};
 use crate::{
-    base::{drain::Drain, tasks::Tasks},
+    base::{drain::Drain, io::keep_kernel_queue_short, tasks::Tasks},
     tls::{
         server::{IdentityField, identity_of},
         stream::TlsStream,
@@ -113,7 +113,8 @@ impl Acceptor {
         let (Ok(handshake), Ok(_session)) = (self.handshakes.try_acquire(), self.sessions.try_acquire()) else {
             return Err(("busy", "too many devices connect at once; it will try again".to_owned()));
         };
-        let _ = stream.set_nodelay(true);
+        // Only speed is lost where the system refuses.
+        let _ = stream.set_nodelay(true).and_then(|()| keep_kernel_queue_short(&stream));
         let accepting = TlsStream::accept(stream, self.tls.get());
         let mut stream = match timeout(TLS_TIMEOUT, accepting).await {
             Err(_) => return Err(("tls-timeout", "the TLS handshake did not end in 10 s".to_owned())),

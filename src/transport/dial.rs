@@ -14,9 +14,12 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::{net::TcpStream, time::timeout};
 use url::Host;
 
-use crate::model::{
-    address::RemoteAddress,
-    failure::{Cause, Failure},
+use crate::{
+    base::io::keep_kernel_queue_short,
+    model::{
+        address::RemoteAddress,
+        failure::{Cause, Failure},
+    },
 };
 
 /// How long the resolver may take: two servers, two tries of 2 s each, and some air.
@@ -47,6 +50,7 @@ pub async fn dial(remote: &RemoteAddress) -> Result<TcpStream, Failure> {
     stream
         .set_nodelay(true)
         .and_then(|()| socket.set_tcp_keepalive(&keepalive))
+        .and_then(|()| keep_kernel_queue_short(&stream))
         .map_err(|error| Failure::new(Cause::Unreachable, format!("cannot set up the socket to {remote}: {error}")))?;
     Ok(stream)
 }
