@@ -4,6 +4,7 @@ mod forward;
 mod forward_limits;
 mod forward_messages;
 mod gateway;
+mod hostile;
 mod linger;
 mod metrics;
 mod process;

@@ -1,24 +1,17 @@
-//! The reversed HTTP/2 server against the h2 library's client as the remote: streams, quirks, drain, hostile input.
+//! The reversed HTTP/2 server against the h2 library's client as the remote: streams, quirks, drain.
 
-use std::{
-    convert::Infallible,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering::SeqCst},
-    },
-    time::Duration,
-};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use h2::{Reason, client};
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
+use http::{HeaderMap, HeaderValue, StatusCode, Version};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use onvif_uplink::{
     base::{
         activity::Activity,
         drain::drain,
-        http::{Body, BodyError, BoxFuture, Handler, Informational, Request, Response},
+        http::{Body, BodyError, Handler, Informational, Response},
         http2::share::FRAME_PAYLOAD,
     },
     reverse::ReverseError,
@@ -29,36 +22,13 @@ use tokio::{
     time::timeout,
 };
 
-use crate::support::h2_peer::{collect, serve, session};
+use crate::support::{
+    answer::{answer, echo, get},
+    h2_peer::{collect, serve, session},
+};
 
 /// Longer than anything may take in virtual time.
 const LONG: Duration = Duration::from_secs(3600);
-
-/// Makes a handler of a function.
-struct Answer<F>(F);
-
-impl<F, A> Handler for Answer<F>
-where
-    F: Fn(Request) -> A + Send + Sync + 'static,
-    A: Future<Output = Response> + Send + 'static,
-{
-    fn handle(&self, request: Request) -> BoxFuture<'static, Response> {
-        Box::pin((self.0)(request))
-    }
-}
-
-fn answer<F, A>(function: F) -> Arc<dyn Handler>
-where
-    F: Fn(Request) -> A + Send + Sync + 'static,
-    A: Future<Output = Response> + Send + 'static,
-{
-    Arc::new(Answer(function))
-}
-
-/// Answers with the request's own body and trailers.
-fn echo() -> Arc<dyn Handler> {
-    answer(|request| async move { Response::new(request.into_body()) })
-}
 
 /// A handler that says when it was dropped and never answers.
 fn endless(dropped: mpsc::Sender<()>) -> Arc<dyn Handler> {
@@ -83,14 +53,6 @@ fn endless_body() -> Body {
     let chunks =
         futures_util::stream::repeat_with(|| Ok::<_, Infallible>(Frame::data(Bytes::from_static(&[7; 60_000]))));
     Body::new(StreamBody::new(chunks).map_err(|never| -> BodyError { match never {} }))
-}
-
-fn get(path: &str) -> http::Request<()> {
-    http::Request::builder()
-        .uri(format!("https://cloud.example{path}"))
-        .version(Version::HTTP_2)
-        .body(())
-        .expect("valid")
 }
 
 fn post(length: Option<usize>) -> http::Request<()> {
@@ -307,95 +269,4 @@ async fn an_abrupt_end_and_a_goaway_are_normal_ends() {
     // The last request handle gone, the library says GOAWAY and closes.
     drop(polite.remote);
     assert!(matches!(polite.served.await.expect("no panic"), Err(ReverseError::Closed(_))));
-}
-
-#[tokio::test(start_paused = true)]
-async fn what_is_no_preface_is_said_so() {
-    let (device, mut remote) = tokio::io::duplex(1 << 16);
-    let (_switch, drained) = drain();
-    let served = tokio::spawn(serve(device, Arc::new(Activity::start()), echo(), drained));
-    remote.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.expect("open");
-    assert!(matches!(served.await.expect("no panic"), Err(ReverseError::PrefaceInvalid(_))));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_malformed_frame_ends_the_session_with_a_protocol_cause() {
-    let (device, mut remote) = tokio::io::duplex(1 << 16);
-    let (_switch, drained) = drain();
-    let served = tokio::spawn(serve(device, Arc::new(Activity::start()), echo(), drained));
-    remote.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.expect("open");
-    // A PING of five bytes (RFC 9113 §6.7: must be eight).
-    remote.write_all(b"\0\0\x05\x06\0\0\0\0\0hello").await.expect("open");
-    let ended = timeout(LONG, served).await.expect("ends").expect("no panic");
-    assert!(matches!(ended, Err(ReverseError::Protocol(_))), "{ended:?}");
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_reset_flood_ends_the_session_and_nothing_else() {
-    let handled = Arc::new(AtomicUsize::new(0));
-    let count = Arc::clone(&handled);
-    let handler = answer(move |_| {
-        count.fetch_add(1, SeqCst);
-        async { std::future::pending().await }
-    });
-    let (device, mut remote) = tokio::io::duplex(1 << 20);
-    let (_switch, drained) = drain();
-    let served = tokio::spawn(serve(device, Arc::new(Activity::start()), handler, drained));
-    let mut flood = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0".to_vec();
-    for stream in (1..2_000u32).step_by(2) {
-        flood.extend_from_slice(b"\0\0\x03\x01\x05");
-        flood.extend_from_slice(&stream.to_be_bytes());
-        flood.extend_from_slice(b"\x82\x87\x84");
-        flood.extend_from_slice(b"\0\0\x04\x03\0");
-        flood.extend_from_slice(&stream.to_be_bytes());
-        flood.extend_from_slice(&8u32.to_be_bytes());
-    }
-    remote.write_all(&flood).await.expect("room");
-    let ended = timeout(LONG, served).await.expect("ends").expect("no panic");
-    assert!(matches!(ended, Err(ReverseError::Protocol(_))), "{ended:?}");
-    assert!(handled.load(SeqCst) <= 100, "the flood never reached the device");
-}
-
-#[tokio::test(start_paused = true)]
-async fn oversized_headers_cost_only_their_stream() {
-    let mut session = session(echo(), client::Builder::new()).await;
-    let mut request = get("/");
-    for index in 0..4 {
-        let value = HeaderValue::from_str(&"x".repeat(20_000)).expect("ascii");
-        request.headers_mut().insert(http::HeaderName::try_from(format!("x-{index}")).expect("valid"), value);
-    }
-    let (response, _) = session.remote.send_request(request, true).expect("open");
-    let status = response.await.map(|response| response.status());
-    assert!(!matches!(status, Ok(StatusCode::OK)), "{status:?}");
-    let mut plain = get("/");
-    *plain.method_mut() = Method::OPTIONS;
-    let (response, _) = session.remote.send_request(plain, true).expect("the session goes on");
-    assert_eq!(response.await.expect("answered").status(), StatusCode::OK);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_body_that_breaks_resets_its_own_stream_only() {
-    let (chunks, received) = mpsc::channel(1);
-    let received = Arc::new(std::sync::Mutex::new(Some(received)));
-    let handler = answer(move |request| {
-        let received = Arc::clone(&received);
-        async move {
-            if request.uri().path() == "/ok" {
-                return Response::new(Body::full("ok"));
-            }
-            let mut received = received.lock().expect("one thread").take().expect("one request");
-            let chunks = futures_util::stream::poll_fn(move |cx| received.poll_recv(cx));
-            Response::new(Body::new(StreamBody::new(chunks)))
-        }
-    });
-    let mut session = session(handler, client::Builder::new()).await;
-    let (response, _) = session.remote.send_request(get("/broken"), true).expect("open");
-    chunks.send(Ok(Frame::data(Bytes::from_static(b"half")))).await.expect("open");
-    let mut body = response.await.expect("answered").into_body();
-    assert_eq!(body.data().await.expect("a chunk").expect("valid"), "half");
-    chunks.send(Err(BodyError::Length("the device closed early"))).await.expect("open");
-    let error = body.data().await.expect("an end").expect_err("broken");
-    assert_eq!(error.reason(), Some(Reason::INTERNAL_ERROR), "{error}");
-    let (response, _) = session.remote.send_request(get("/ok"), true).expect("the session goes on");
-    assert_eq!(collect(response.await.expect("answered").into_body()).await.expect("whole").0, "ok");
 }

@@ -1,5 +1,6 @@
 //! What several test modules share.
 
+pub mod answer;
 pub mod cloud;
 pub mod device;
 pub mod h2_peer;
