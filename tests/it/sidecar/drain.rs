@@ -181,7 +181,8 @@ async fn gated(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut gate: watch:
 
 #[tokio::test]
 async fn the_end_of_a_large_answer_arrives_over_a_slow_link_although_the_remote_goes_on_sending() {
-    const SIZE: usize = 1 << 20;
+    // What the kernel takes unsent, and no more: the rest would wait in HTTP/2.
+    const SIZE: usize = 96 << 10;
     let site = Site::new(&["camera-1"]);
     let remote = Remote::start(&site.authority).await;
     let link = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
