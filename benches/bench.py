@@ -137,7 +137,9 @@ class Nginx:
         for name, size in (("1k", 1 << 10), ("16m", 16 << 20), ("1g", GIB)):
             with open(www / name, "wb") as file:
                 file.truncate(size)
-        up = pathlib.Path("/dev/shm" if os.path.isdir("/dev/shm") else WORK) / "onvif-uplink-bench"
+        memory = pathlib.Path("/dev/shm")
+        roomy = memory.is_dir() and shutil.disk_usage(memory).free > 3 * GIB
+        up = (memory if roomy else WORK) / "onvif-uplink-bench"
         up.mkdir(exist_ok=True)
         self.up = up
         places = f"""
@@ -422,7 +424,7 @@ def main():
     if missing:
         sys.exit(f"missing: {', '.join(missing)}; `make install-test-tools` installs them on Debian and Ubuntu")
     WORK.mkdir(parents=True, exist_ok=True)
-    pki, processes = Pki(WORK / "pki"), Processes()
+    pki, processes, nginx = Pki(WORK / "pki"), Processes(), None
     try:
         nginx = Nginx(processes, pki)
         contenders = [Bare(nginx), Direct(nginx), Stunnel(processes, pki, nginx)]
@@ -443,6 +445,8 @@ def main():
         print(report(rounds, memory_rows, loaded))
     finally:
         processes.stop()
+        if nginx:
+            shutil.rmtree(nginx.up, ignore_errors=True)
 
 
 if __name__ == "__main__":
