@@ -417,6 +417,7 @@ def main():
     parser.add_argument("--binary", default=ROOT / "target" / "release" / "onvif-uplink")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help="2 s a figure and up to 100 idle uplinks: a smoke test of the harness")
+    parser.add_argument("--idle", help="counts of idle uplinks whose memory is measured, for example 1,100,1000")
     parser.add_argument("--only", help="of the peers only those with this text in their name; nginx TLS and ours always")
     parser.add_argument("--json", help="also write every round's figures here")
     arguments = parser.parse_args()
@@ -439,7 +440,8 @@ def main():
                 print(f"round {index + 1}: {contender.name}", file=sys.stderr, flush=True)
                 rounds[contender.name].append(measure(contender, nginx, arguments.quick))
         loaded = {name: memory_kib(pid, "VmHWM") for name, pid in contenders[-1].pids.items()}
-        memory_rows = memory(processes, pki, nginx, arguments.binary, (1, 100) if arguments.quick else (1, 100, 1000))
+        counts = [int(count) for count in (arguments.idle or ("1,100" if arguments.quick else "1,100,1000")).split(",")]
+        memory_rows = memory(processes, pki, nginx, arguments.binary, counts)
         if arguments.json:
             pathlib.Path(arguments.json).write_text(json.dumps(rounds, indent=1))
         print(report(rounds, memory_rows, loaded))
