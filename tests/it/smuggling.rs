@@ -12,6 +12,7 @@ use std::{
 use onvif_uplink::{
     base::{activity::Activity, drain::drain},
     forward::Limits,
+    reverse::ReverseError,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, DuplexStream},
@@ -39,8 +40,8 @@ enum Fate {
     Refused,
     /// Reset.
     Reset,
-    /// The h2 library takes names, values and methods that are none for a broken header block, and with it the session
-    /// (RFC 9113 §4.3, §8.1.1 would allow to reset the stream alone); the runner reconnects.
+    /// The h2 library's HPACK decoder refuses names, values and methods that are none, and with them the session (RFC 9113
+    /// §8.1.1 would allow to reset the stream alone); the runner reconnects.
     Ended,
 }
 
@@ -107,7 +108,8 @@ async fn fate(remote: &mut DuplexStream, stream: u32) -> Option<Fate> {
     }
 }
 
-/// Plays `attack` as stream 1, then a sound GET as stream 3. Gives the fate of both and what the device read.
+/// Plays `attack` as stream 1, then a sound GET as stream 3. Gives the fate of both and what the device read. A session
+/// that ended must have ended for a violation of HTTP/2, not in silence or for another reason.
 async fn play(attack: &[u8]) -> (Option<Fate>, Option<Fate>, String) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
     let handler = handler_for(listener.local_addr().expect("bound"), Limits::default());
@@ -116,8 +118,9 @@ async fn play(attack: &[u8]) -> (Option<Fate>, Option<Fate>, String) {
     tasks.spawn(device(listener, Arc::clone(&seen)));
     let (near, mut remote) = tokio::io::duplex(1 << 16);
     let (_switch, drained) = drain();
+    let (ended, how) = tokio::sync::oneshot::channel();
     tasks.spawn(async move {
-        let _ = serve(near, Arc::new(Activity::start()), Arc::new(handler), drained).await;
+        let _ = ended.send(serve(near, Arc::new(Activity::start()), Arc::new(handler), drained).await);
     });
     remote.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.expect("open");
     remote.write_all(attack).await.expect("open");
@@ -129,6 +132,11 @@ async fn play(attack: &[u8]) -> (Option<Fate>, Option<Fate>, String) {
         Err(_) => None,
     };
     let seen = String::from_utf8_lossy(&seen.lock().expect("one thread")).into_owned();
+    if first.is_none() {
+        drop(remote);
+        let how = timeout(PATIENCE, how).await.expect("the session ends").expect("it says how");
+        assert!(matches!(how, Err(ReverseError::Protocol(_))), "{how:?}");
+    }
     (first, second, seen)
 }
 
