@@ -44,7 +44,7 @@ use crate::{
     },
     reverse::Limits,
     telemetry::{logs::LevelHandle, metrics::Metrics},
-    transport::{Transport, https::Https},
+    transport::{Transport, https::Https, reach::Reach},
     uplink::{
         metrics::UplinkMetrics,
         supervisor::{MakeHandler, Parts, Supervisor},
@@ -317,7 +317,7 @@ fn authorizers(watcher: &Arc<FileWatcher>) -> BTreeMap<AuthorizationMode, Arc<dy
 
 /// A new way to carry an uplink is registered here.
 fn transports() -> BTreeMap<Scheme, Arc<dyn Transport>> {
-    let all: [Arc<dyn Transport>; 1] = [Arc::new(Https::new())];
+    let all: [Arc<dyn Transport>; 1] = [Arc::new(Https::new(Reach::new()))];
     all.into_iter().map(|one| (one.scheme(), one)).collect()
 }
 

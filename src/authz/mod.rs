@@ -3,11 +3,12 @@
 
 use std::{sync::Arc, time::SystemTime};
 
+use bytes::Bytes;
 use tokio::sync::watch;
 
 use crate::{
     base::{http::BoxFuture, secret::Secret},
-    model::{authorization::AuthorizationMode, failure::Failure, uplink::Uplink},
+    model::{authorization::AuthorizationMode, failure::Failure, network::Network, step::Witness, uplink::Uplink},
 };
 
 pub mod mtls;
@@ -32,8 +33,32 @@ pub trait Authorizer: Send + Sync + 'static {
     ///
     /// # Errors
     /// A [`Failure`] with a cause of the phase authorize: the uplink stays offline and tries again.
-    fn grant<'a>(&'a self, uplink: &'a Uplink) -> BoxFuture<'a, Result<Grant, Failure>>;
+    fn grant<'a>(&'a self, uplink: &'a Uplink, witness: &'a dyn Witness) -> BoxFuture<'a, Result<Grant, Failure>>;
+
+    /// The remote answered 401 to the last grant: what was kept of it is dropped. Returns whether a grant that is made anew
+    /// may fare better; then one more attempt follows at once, and no second.
+    fn refused(&self, _uplink: &Uplink) -> bool {
+        false
+    }
 
     /// Changes its value whenever what `uplink` refers to (certificate, key, anchors) changed its content.
     fn changes(&self, uplink: &Uplink) -> watch::Receiver<u64>;
+}
+
+/// How authorizers ask servers: one HTTP exchange over TLS, by the way out that the transport opens. The transport lies
+/// above this room; the root joins them.
+pub trait Fetch: Send + Sync + 'static {
+    /// Sends `request` (absolute `https` URI) and returns the whole answer, whatever its status; its body is bounded.
+    /// Redirects are not followed. Cancel safe: dropping the future closes the connection.
+    ///
+    /// # Errors
+    /// A [`Failure`] with a cause of the phase that failed (resolve, dial, proxy, tls), or
+    /// [`crate::model::failure::Cause::AuthorizationServerUnreachable`] for the exchange itself.
+    fn fetch<'a>(
+        &'a self,
+        request: http::Request<Bytes>,
+        tls: Arc<rustls::ClientConfig>,
+        network: &'a Network,
+        witness: &'a dyn Witness,
+    ) -> BoxFuture<'a, Result<http::Response<Bytes>, Failure>>;
 }

@@ -13,6 +13,7 @@ use crate::{
     model::{
         authorization::{Authorization, AuthorizationMode, Trust},
         failure::{Cause, Failure},
+        step::Witness,
         uplink::Uplink,
     },
     tls::{client::ClientConfigs, identity::Identity, trust::Anchors},
@@ -63,7 +64,7 @@ impl Authorizer for MutualTls {
         Self::MODE
     }
 
-    fn grant<'a>(&'a self, uplink: &'a Uplink) -> BoxFuture<'a, Result<Grant, Failure>> {
+    fn grant<'a>(&'a self, uplink: &'a Uplink, _: &'a dyn Witness) -> BoxFuture<'a, Result<Grant, Failure>> {
         Box::pin(self.load(uplink))
     }
 

@@ -43,8 +43,16 @@ fn uplink(directory: &Path) -> Uplink {
         },
         remote: RemoteAddress::parse("https://cloud.example/").expect("valid"),
         authorization: Authorization::Mtls(Certificate { id: "camera-1".to_owned(), cert_file, key_file }),
-        trust: Trust::Policy(CertPathValidationPolicy { id: "fleet".to_owned(), trust_anchor_files: anchors.to_vec() }),
+        trust: Trust::Policy(CertPathValidationPolicy {
+            id: "fleet".to_owned(),
+            trust_anchor_files: anchors.to_vec(),
+            crl_files: Vec::new(),
+            pins: Vec::new(),
+        }),
         user_level: vec![UserLevel::Operator],
+        network: Default::default(),
+        tls: Default::default(),
+        lab: Default::default(),
     }
 }
 

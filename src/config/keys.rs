@@ -4,10 +4,30 @@ pub(super) const DOCUMENT: &[&str] =
     &["devices", "certificates", "certPathValidationPolicies", "authorizationServers", "accounts"];
 pub(super) const DEVICE: &[&str] = &["name", "http", "rtsp", "credentials", "uplinks"];
 pub(super) const DEVICE_ACCOUNT: &[&str] = &["username", "passwordFile"];
-pub(super) const UPLINK: &[&str] =
-    &["remoteAddress", "certificateID", "authorizationServer", "userLevel", "certPathValidationPolicyID"];
+pub(super) const UPLINK: &[&str] = &[
+    "remoteAddress",
+    "certificateID",
+    "authorizationServer",
+    "tokenIn",
+    "userLevel",
+    "certPathValidationPolicyID",
+    "network",
+    "tls",
+    "lab",
+];
+pub(super) const NETWORK: &[&str] = &[
+    "proxy",
+    "proxyCredentialsFile",
+    "sourceAddress",
+    "sourceInterface",
+    "congestionControl",
+    "maxKilobitsPerSecond",
+    "sendQueueBytes",
+];
+pub(super) const TLS: &[&str] = &["minimumVersion", "postQuantum"];
+pub(super) const LAB: &[&str] = &["path", "host", "handshake", "skipServerVerification", "plainTcp"];
 pub(super) const CERTIFICATE: &[&str] = &["certFile", "keyFile", "secretName"];
-pub(super) const POLICY: &[&str] = &["trustAnchorFiles"];
+pub(super) const POLICY: &[&str] = &["trustAnchorFiles", "crlFiles", "pins"];
 pub(super) const AUTHORIZATION_SERVER: &[&str] = &[
     "type",
     "serverUri",
@@ -18,6 +38,7 @@ pub(super) const AUTHORIZATION_SERVER: &[&str] = &[
     "keyID",
     "certificateID",
     "scopes",
+    "audience",
     "certPathValidationPolicyID",
 ];
 pub(super) const ACCOUNT: &[&str] = &["username", "level", "passwordFile"];

@@ -71,6 +71,93 @@ struct Uplink {
     /// Whom to trust; the system's roots if it is missing.
     #[schemars(rename = "certPathValidationPolicyID")]
     cert_path_validation_policy_id: Option<String>,
+    /// Where the upgrade request carries the access token: `header` (default), or `query` with wss.
+    token_in: Option<TokenIn>,
+    /// How it leaves its network.
+    network: Option<Network>,
+    /// What it asks of TLS.
+    tls: Option<Tls>,
+    /// Switches for laboratories and compatibility; each that is on is a warning in the log.
+    lab: Option<Lab>,
+}
+
+/// Where the access token goes.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "lowercase")]
+enum TokenIn {
+    /// `Authorization: Bearer`.
+    Header,
+    /// `access_token` in the query; only with wss.
+    Query,
+}
+
+/// How an uplink leaves its network; all of it has a default that suits.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+struct Network {
+    /// `http://HOST:PORT`, `https://HOST:PORT`, `socks5://HOST:PORT`, or `none`. Default: HTTPS_PROXY and NO_PROXY of the environment.
+    proxy: Option<String>,
+    /// File with one line `USER:PASSWORD` for the proxy.
+    proxy_credentials_file: Option<String>,
+    /// Address of this host from which the uplink is dialed.
+    source_address: Option<String>,
+    /// Network interface through which the uplink is dialed.
+    source_interface: Option<String>,
+    /// TCP congestion control by the kernel's name, for example `bbr`; the default where the kernel has none of that name.
+    congestion_control: Option<String>,
+    /// Most that the uplink sends, in kbit/s.
+    #[schemars(range(min = 64, max = 100_000_000))]
+    max_kilobits_per_second: Option<u64>,
+    /// Bytes that the kernel may hold unsent (TCP_NOTSENT_LOWAT). 0: as many as it likes. Default: 131072.
+    #[schemars(range(min = 0, max = 67_108_864))]
+    send_queue_bytes: Option<u64>,
+}
+
+/// What an uplink asks of TLS.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+struct Tls {
+    /// Oldest version: "1.2" (default) or "1.3".
+    minimum_version: Option<TlsVersion>,
+    /// Whether post-quantum hybrid key exchange is offered; true by default.
+    post_quantum: Option<bool>,
+}
+
+/// A version of TLS; quoted or not.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+enum TlsVersion {
+    /// Quoted.
+    Text(String),
+    /// Not quoted.
+    Number(f64),
+}
+
+/// Switches for laboratories and for remotes that are not what the specification says. All are off by default.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+struct Lab {
+    /// Request target of the upgrade instead of path and query of remoteAddress.
+    #[schemars(regex(pattern = r"^/[!-~]*$"))]
+    path: Option<String>,
+    /// `Host` of the upgrade instead of the authority of remoteAddress.
+    host: Option<String>,
+    /// `upgrade` (default), or `none`: HTTP/2 right after TLS.
+    handshake: Option<Handshake>,
+    /// Whoever answers is taken for the remote.
+    skip_server_verification: Option<bool>,
+    /// No TLS; only to loopback addresses.
+    plain_tcp: Option<bool>,
+}
+
+/// What comes between TLS and HTTP/2.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "lowercase")]
+enum Handshake {
+    /// The upgrade of the specification.
+    Upgrade,
+    /// Nothing.
+    None,
 }
 
 /// Administrator, Operator, User or a role; or a list of these.
@@ -102,6 +189,10 @@ struct CertPathValidationPolicy {
     /// PEM files with the trust anchors; at least one.
     #[schemars(length(min = 1))]
     trust_anchor_files: Vec<String>,
+    /// Files with certificate revocation lists, PEM or DER.
+    crl_files: Option<Vec<String>>,
+    /// SHA-256 of public keys as `sha256/BASE64`; one of them must be in the server's chain.
+    pins: Option<Vec<String>>,
 }
 
 /// An AuthorizationServerConfiguration.
@@ -130,6 +221,8 @@ struct AuthorizationServer {
     certificate_id: Option<String>,
     /// Requested scopes.
     scopes: Option<Vec<String>>,
+    /// `aud` of client assertions (client_secret_jwt, private_key_jwt); the token endpoint by default.
+    audience: Option<String>,
     /// Whom to trust there; the system's roots if it is missing.
     #[schemars(rename = "certPathValidationPolicyID")]
     cert_path_validation_policy_id: Option<String>,
@@ -188,6 +281,9 @@ mod tests {
             ("Device", keys::DEVICE),
             ("DeviceAccount", keys::DEVICE_ACCOUNT),
             ("Uplink", keys::UPLINK),
+            ("Network", keys::NETWORK),
+            ("Tls", keys::TLS),
+            ("Lab", keys::LAB),
             ("Certificate", keys::CERTIFICATE),
             ("CertPathValidationPolicy", keys::POLICY),
             ("AuthorizationServer", keys::AUTHORIZATION_SERVER),

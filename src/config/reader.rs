@@ -1,5 +1,7 @@
 //! Takes values out of the located tree. What is wrong is noted and reading goes on, so that all errors come at once.
 
+use std::ops::RangeInclusive;
+
 use super::{
     error::{ConfigError, Position},
     node::{Node, Value},
@@ -69,6 +71,34 @@ impl<'n> Cursor<'n> {
             Value::Text(text) => Some(text),
             _ => errors.expected(self, "a text"),
         }
+    }
+
+    /// The text or the unquoted number that stands here, as it is written.
+    pub(super) fn scalar(&self, errors: &mut Errors) -> Option<&'n str> {
+        match &self.node.value {
+            Value::Number(number) => Some(number),
+            _ => self.text(errors),
+        }
+    }
+
+    /// The boolean that stands here.
+    pub(super) fn flag(&self, errors: &mut Errors) -> Option<bool> {
+        match &self.node.value {
+            Value::Bool(value) => Some(*value),
+            _ => errors.expected(self, "true or false"),
+        }
+    }
+
+    /// The whole number that stands here, within `range`.
+    pub(super) fn whole(&self, range: RangeInclusive<u64>, errors: &mut Errors) -> Option<u64> {
+        let found = match &self.node.value {
+            Value::Number(number) => number.parse().ok().filter(|number| range.contains(number)),
+            _ => None,
+        };
+        if found.is_none() {
+            errors.at(self, format!("expected a whole number from {} to {}", range.start(), range.end()));
+        }
+        found
     }
 
     /// The items of the list that stands here; none if something else does.

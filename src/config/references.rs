@@ -1,8 +1,9 @@
 //! What uplinks refer to by id: certificates, trust policies and authorization servers (ONVIF Security).
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use super::{
+    connection::pins,
     context::Context,
     error::Position,
     keys,
@@ -128,8 +129,24 @@ fn policy(
         }
         return None;
     }
+    let trust_anchor_files = files(&items, context, errors);
+    let crl_files = match fields.optional("crlFiles") {
+        Some(list) => files(&list.list(errors), context, errors),
+        None => Some(Vec::new()),
+    };
+    let pins = pins(&fields, errors);
+    Some(CertPathValidationPolicy {
+        id: id.to_owned(),
+        trust_anchor_files: trust_anchor_files?,
+        crl_files: crl_files?,
+        pins: pins?,
+    })
+}
+
+/// All of the files, or nothing if one of them is not named by a text.
+fn files(items: &[Cursor<'_>], context: &Context<'_>, errors: &mut Errors) -> Option<Vec<PathBuf>> {
     let files: Vec<_> = items.iter().filter_map(|item| context.file(item, errors)).collect();
-    (files.len() == items.len()).then(|| CertPathValidationPolicy { id: id.to_owned(), trust_anchor_files: files })
+    (files.len() == items.len()).then_some(files)
 }
 
 fn server(
@@ -159,6 +176,7 @@ fn server(
         Some(list) => list.list(errors).iter().filter_map(|item| item.text(errors)).map(str::to_owned).collect(),
         None => Vec::new(),
     };
+    let audience = fields.optional_text("audience", errors).map(|(text, _)| text.to_owned());
     let trust = references.trust(&fields, errors);
     Some(AuthorizationServer {
         id: id.to_owned(),
@@ -166,6 +184,7 @@ fn server(
         client_id: client_id?,
         client_auth: client_auth?,
         scopes,
+        audience,
         trust: trust?,
     })
 }

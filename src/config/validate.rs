@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
+    connection,
     context::Context,
     error::{ConfigError, Position},
     keys,
@@ -12,9 +13,12 @@ use super::{
 };
 use crate::model::{
     address::RemoteAddress,
-    authorization::{Authorization, AuthorizationMode, Trust},
+    authorization::{AccessToken, Authorization, AuthorizationMode, Trust},
     desired::DesiredSet,
     device::{Device, DeviceAccount, DeviceScheme, LoopbackUrl},
+    lab::Lab,
+    network::Network,
+    tls_choices::TlsChoices,
     uplink::Uplink,
     user_level::UserLevel,
 };
@@ -82,12 +86,15 @@ fn read_device<'n>(
     let read: Vec<_> =
         list.list(errors).iter().map(|at| read_uplink(at, &mut remotes, references, context, errors)).collect();
     let Some(device) = device else { return Vec::new() };
-    let complete = |(remote, authorization, trust, user_level)| Uplink {
+    let complete = |parts: UplinkParts| Uplink {
         device: device.clone(),
-        remote,
-        authorization,
-        trust,
-        user_level,
+        remote: parts.remote,
+        authorization: parts.authorization,
+        trust: parts.trust,
+        user_level: parts.user_level,
+        network: parts.network,
+        tls: parts.tls,
+        lab: parts.lab,
     };
     read.into_iter().flatten().map(complete).collect()
 }
@@ -139,7 +146,16 @@ fn credentials(fields: &Fields<'_>, context: &Context<'_>, errors: &mut Errors) 
     found
 }
 
-type UplinkParts = (RemoteAddress, Authorization, Trust, Vec<UserLevel>);
+/// An uplink without its device.
+struct UplinkParts {
+    remote: RemoteAddress,
+    authorization: Authorization,
+    trust: Trust,
+    user_level: Vec<UserLevel>,
+    network: Network,
+    tls: TlsChoices,
+    lab: Lab,
+}
 
 fn read_uplink<'n>(
     cursor: &Cursor<'n>,
@@ -161,14 +177,26 @@ fn read_uplink<'n>(
         }
         Some(remote)
     });
-    let authorization = authorization(&fields, references, context, errors);
+    let authorization = authorization(&fields, remote.as_ref(), references, context, errors);
     let trust = references.trust(&fields, errors);
     let user_level = fields.required("userLevel", errors).and_then(|at| user_levels(at, errors));
-    Some((remote?, authorization?, trust?, user_level?))
+    let network = connection::network(&fields, context, errors);
+    let tls = connection::tls(&fields, errors);
+    let lab = connection::lab(&fields, remote.as_ref(), errors);
+    Some(UplinkParts {
+        remote: remote?,
+        authorization: authorization?,
+        trust: trust?,
+        user_level: user_level?,
+        network: network?,
+        tls: tls?,
+        lab: lab?,
+    })
 }
 
 fn authorization(
     fields: &Fields<'_>,
+    remote: Option<&RemoteAddress>,
     references: &References,
     context: &Context<'_>,
     errors: &mut Errors,
@@ -186,11 +214,16 @@ fn authorization(
         }
         (Some(certificate), None) => {
             not_served(certificate, AuthorizationMode::Mtls, context, errors);
+            if let Some(extra) = fields.optional("tokenIn") {
+                errors.at(extra, "has no meaning with certificateID; remove the key");
+            }
             Authorization::Mtls(references.certificate(certificate, errors)?)
         }
         (None, Some(server)) => {
             not_served(server, AuthorizationMode::AccessToken, context, errors);
-            Authorization::AccessToken(Box::new(references.server(server, errors)?))
+            let placement = connection::token_placement(fields, remote, errors);
+            let server = references.server(server, errors);
+            Authorization::AccessToken(Box::new(AccessToken { server: server?, placement: placement? }))
         }
     };
     Some(chosen)

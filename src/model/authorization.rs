@@ -32,7 +32,15 @@ pub struct CertPathValidationPolicy {
     pub id: String,
     /// PEM files with the trust anchors; at least one.
     pub trust_anchor_files: Vec<PathBuf>,
+    /// PEM or DER files with certificate revocation lists (RFC 5280 §5); may be empty.
+    pub crl_files: Vec<PathBuf>,
+    /// SHA-256 of public keys (SubjectPublicKeyInfo), one of which must be in the server's chain; empty: no pins.
+    pub pins: Vec<SpkiPin>,
 }
+
+/// SHA-256 of a SubjectPublicKeyInfo (the form of RFC 7469 §2.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SpkiPin(pub [u8; 32]);
 
 /// How the device shows who it is: a client certificate or an access token, never both (ONVIF Uplink 26.06, Authentication).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -40,7 +48,26 @@ pub enum Authorization {
     /// TLS client authentication.
     Mtls(Certificate),
     /// A bearer token of an authorization server on the upgrade request.
-    AccessToken(Box<AuthorizationServer>),
+    AccessToken(Box<AccessToken>),
+}
+
+/// An access token: where it comes from and where it goes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct AccessToken {
+    /// Where it comes from.
+    pub server: AuthorizationServer,
+    /// Where the upgrade request carries it.
+    pub placement: TokenPlacement,
+}
+
+/// Where the upgrade request carries the token (RFC 6750 §2; ONVIF Uplink 26.06, Access token authentication).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TokenPlacement {
+    /// `Authorization: Bearer`.
+    #[default]
+    Header,
+    /// `access_token` in the query; only for wss.
+    Query,
 }
 
 impl Authorization {
@@ -85,6 +112,8 @@ pub struct AuthorizationServer {
     pub client_auth: ClientAuth,
     /// Requested scopes.
     pub scopes: Vec<String>,
+    /// `aud` of client assertions; by default the token endpoint.
+    pub audience: Option<String>,
     /// Whom we trust there.
     pub trust: Trust,
 }

@@ -96,6 +96,9 @@ mod tests {
             }),
             trust: Trust::SystemRoots,
             user_level: vec![UserLevel::User],
+            network: Default::default(),
+            tls: Default::default(),
+            lab: Default::default(),
         }
     }
 

@@ -22,7 +22,7 @@ pub enum Phase {
     Upgrade,
     /// Between the 101 and the HTTP/2 preface of the remote.
     Preface,
-    /// Nothing received for 30 s (ONVIF Uplink §5.2).
+    /// The session is dead: nothing received for 30 s (ONVIF Uplink §5.2), or its network is gone.
     Liveness,
     /// The remote ended the session.
     RemoteClosed,
@@ -86,6 +86,18 @@ causes! {
     DialTimeout = "dial-timeout" in Dial,
     /// No route, no permission or another network error.
     Unreachable = "unreachable" in Dial,
+    /// The source address or interface of the configuration is not on this host, or may not be used.
+    SourceUnavailable = "source-unavailable" in Dial,
+    /// The proxy could not be reached.
+    ProxyUnreachable = "proxy-unreachable" in Proxy,
+    /// The proxy took the connection and did not answer in time.
+    ProxyTimeout = "proxy-timeout" in Proxy,
+    /// The proxy wants other credentials, or some (407).
+    ProxyAuthentication = "proxy-authentication" in Proxy,
+    /// The proxy does not let us through to the remote, or cannot reach it.
+    ProxyRefused = "proxy-refused" in Proxy,
+    /// What answers is no proxy of the configured kind, or its certificate is not accepted.
+    ProxyInvalid = "proxy-invalid" in Proxy,
     /// The server's certificate is past its end.
     ServerCertificateExpired = "server-certificate-expired" in Tls,
     /// The server's certificate is not valid yet; often our clock is wrong.
@@ -94,6 +106,10 @@ causes! {
     ServerNameMismatch = "server-name-mismatch" in Tls,
     /// The server's certificate is not from a trusted authority.
     ServerUntrusted = "server-untrusted" in Tls,
+    /// The server's certificate, or one of its chain, has been revoked.
+    ServerCertificateRevoked = "server-certificate-revoked" in Tls,
+    /// None of the pinned public keys is in the server's chain.
+    ServerPinMismatch = "server-pin-mismatch" in Tls,
     /// The server's certificate is wrong in another way.
     ServerCertificateInvalid = "server-certificate-invalid" in Tls,
     /// The remote refused our certificate with a TLS alert.
@@ -112,6 +128,16 @@ causes! {
     ClientCertificateExpired = "client-certificate-expired" in Authorize,
     /// Our certificate is not valid yet; often our clock is wrong.
     ClientCertificateNotYetValid = "client-certificate-not-yet-valid" in Authorize,
+    /// The authorization server could not be reached, not even securely, or did not answer in time.
+    AuthorizationServerUnreachable = "authorization-server-unreachable" in Authorize,
+    /// The metadata of the authorization server is unusable.
+    MetadataInvalid = "metadata-invalid" in Authorize,
+    /// The authorization server refused the client: secret, key, certificate, scope.
+    TokenRefused = "token-refused" in Authorize,
+    /// The authorization server's answer holds no usable token.
+    TokenInvalid = "token-invalid" in Authorize,
+    /// The clocks of this host and of a server differ so much that assertions or tokens are refused.
+    ClockSkew = "clock-skew" in Authorize,
     /// The remote answered 401 or 403: it does not know this device.
     Unauthorized = "unauthorized" in Upgrade,
     /// The remote answered with a redirect, which an uplink does not follow.
@@ -124,6 +150,8 @@ causes! {
     UpgradeMalformed = "upgrade-malformed" in Upgrade,
     /// The remote's response head did not end within its bound.
     UpgradeHeadTooLarge = "upgrade-head-too-large" in Upgrade,
+    /// The remote accepted a WebSocket without the subprotocol h2c-reverse, or with another one.
+    WebSocketSubprotocol = "websocket-subprotocol" in Upgrade,
     /// No complete answer to the upgrade in time.
     UpgradeTimeout = "upgrade-timeout" in Upgrade,
     /// The remote closed the connection before it answered the upgrade.
@@ -134,12 +162,16 @@ causes! {
     PrefaceInvalid = "preface-invalid" in Preface,
     /// Nothing was received for 30 s.
     Silent = "silent" in Liveness,
+    /// The network changed: the address of the session is gone, or its route leads elsewhere.
+    NetworkChanged = "network-changed" in Liveness,
     /// The remote said GOAWAY or closed in good order.
     ClosedByRemote = "closed-by-remote" in RemoteClosed,
     /// The connection was reset.
     ConnectionReset = "connection-reset" in RemoteClosed,
     /// The remote violated HTTP/2, or exceeded a bound of ours.
     ProtocolViolation = "protocol-violation" in Protocol,
+    /// The remote violated the WebSocket protocol: text frames, oversized frames, masking.
+    WebSocketViolation = "websocket-violation" in Protocol,
     /// Removed from the configuration, replaced by a newer session, or shut down.
     Drained = "drained" in Drained,
 }

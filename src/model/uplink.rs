@@ -6,6 +6,9 @@ use super::{
     address::RemoteAddress,
     authorization::{Authorization, Trust},
     device::Device,
+    lab::Lab,
+    network::Network,
+    tls_choices::TlsChoices,
     user_level::UserLevel,
 };
 
@@ -37,6 +40,12 @@ pub struct Uplink {
     pub trust: Trust,
     /// What the remote may do; at least one entry.
     pub user_level: Vec<UserLevel>,
+    /// How it leaves its network.
+    pub network: Network,
+    /// What it asks of TLS.
+    pub tls: TlsChoices,
+    /// Switches for laboratories; all off in the field.
+    pub lab: Lab,
 }
 
 impl Uplink {

@@ -16,10 +16,7 @@ use url::Host;
 
 use crate::{
     base::io::keep_kernel_queue_short,
-    model::{
-        address::RemoteAddress,
-        failure::{Cause, Failure},
-    },
+    model::failure::{Cause, Failure},
 };
 
 /// How long the resolver may take: two servers, two tries of 2 s each, and some air.
@@ -31,16 +28,16 @@ const ADDRESSES_MAX: usize = 8;
 /// Probes of the kernel for a connection that HTTP/2 does not watch yet: after the 101 liveness is faster.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 
-/// Resolves the host of `remote` and connects to the first address that answers. Cancel safe.
+/// Resolves `host` and connects to the first address that answers. Cancel safe.
 ///
 /// # Errors
 /// A cause of the phases resolve and dial.
-pub async fn dial(remote: &RemoteAddress) -> Result<TcpStream, Failure> {
-    let addresses = match remote.host() {
-        Host::Ipv4(ip) => vec![SocketAddr::new(IpAddr::V4(*ip), remote.port())],
-        Host::Ipv6(ip) => vec![SocketAddr::new(IpAddr::V6(*ip), remote.port())],
+pub async fn dial(host: &Host<String>, port: u16) -> Result<TcpStream, Failure> {
+    let addresses = match host {
+        Host::Ipv4(ip) => vec![SocketAddr::new(IpAddr::V4(*ip), port)],
+        Host::Ipv6(ip) => vec![SocketAddr::new(IpAddr::V6(*ip), port)],
         Host::Domain(name) => {
-            let lookup = async { Ok(tokio::net::lookup_host((name.as_str(), remote.port())).await?.collect()) };
+            let lookup = async { Ok(tokio::net::lookup_host((name.as_str(), port)).await?.collect()) };
             resolve(name, lookup).await?
         }
     };
@@ -51,7 +48,9 @@ pub async fn dial(remote: &RemoteAddress) -> Result<TcpStream, Failure> {
         .set_nodelay(true)
         .and_then(|()| socket.set_tcp_keepalive(&keepalive))
         .and_then(|()| keep_kernel_queue_short(&stream))
-        .map_err(|error| Failure::new(Cause::Unreachable, format!("cannot set up the socket to {remote}: {error}")))?;
+        .map_err(|error| {
+            Failure::new(Cause::Unreachable, format!("cannot set up the socket to {host}:{port}: {error}"))
+        })?;
     Ok(stream)
 }
 
@@ -187,8 +186,7 @@ mod tests {
     async fn a_listening_port_is_reached_without_delay_of_small_writes() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("loopback");
         let port = listener.local_addr().expect("bound").port();
-        let remote = RemoteAddress::parse(&format!("127.0.0.1:{port}")).expect("valid");
-        let stream = dial(&remote).await.expect("listens");
+        let stream = dial(&Host::Ipv4(std::net::Ipv4Addr::LOCALHOST), port).await.expect("listens");
         assert!(stream.nodelay().expect("open"));
     }
 }

@@ -1,6 +1,11 @@
 //! The native carrier end to end over loopback, with client authentication by files; the remote is tokio-rustls.
 
-use std::{net::Ipv4Addr, path::PathBuf, sync::Arc};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use tempfile::TempDir;
 use tokio::{
@@ -14,17 +19,21 @@ use crate::{
     authz::{Authorizer, mtls::MutualTls},
     base::watch::FileWatcher,
     model::{
+        address::RemoteAddress,
         authorization::{Authorization, CertPathValidationPolicy, Certificate, Trust},
         device::{Device, LoopbackUrl},
+        failure::Cause,
         user_level::UserLevel,
     },
     tls::{
         client::ClientConfigs,
         identity::Identity,
         server::server_config,
+        stream::TlsStream,
         test_pki::{Authority, Issued},
         trust::Anchors,
     },
+    transport::secure::HANDSHAKE,
 };
 
 struct Bench {
@@ -63,8 +72,13 @@ impl Bench {
             trust: Trust::Policy(CertPathValidationPolicy {
                 id: "fleet".to_owned(),
                 trust_anchor_files: vec![self.ca.clone()],
+                crl_files: Vec::new(),
+                pins: Vec::new(),
             }),
             user_level: vec![UserLevel::Operator],
+            network: Default::default(),
+            tls: Default::default(),
+            lab: Default::default(),
         }
     }
 
@@ -76,7 +90,7 @@ impl Bench {
         let anchors = Anchors::from_files(std::slice::from_ref(&self.ca)).expect("an authority");
         let tls = ClientConfigs::new().get(Some(&identity), &anchors);
         let name = server_name(remote.host()).expect("an address");
-        handshake(socket, &remote, SocketAddr::from((Ipv4Addr::LOCALHOST, 8443)), tls, name).await
+        handshake(socket, &remote.to_string(), SocketAddr::from((Ipv4Addr::LOCALHOST, 8443)), tls, name, &()).await
     }
 }
 
@@ -165,7 +179,7 @@ async fn an_uplink_to_a_bare_address_connects_and_says_what_tls_came_to() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
     let address = listener.local_addr().expect("bound");
     let uplink = bench.uplink(&address.to_string());
-    let grant = MutualTls::new(FileWatcher::start()).grant(&uplink).await.expect("usable");
+    let grant = MutualTls::new(FileWatcher::start()).grant(&uplink, &()).await.expect("usable");
     assert!(grant.certificate_expiry.is_some() && grant.token.is_none());
     let remote = async {
         let (socket, _) = listener.accept().await.expect("dialed");
@@ -176,8 +190,8 @@ async fn an_uplink_to_a_bare_address_connects_and_says_what_tls_came_to() {
         stream.write_all(b"HTTP/1.1 101 x\r\n\r\nPRI").await.expect("open");
         stream
     };
-    let transport = Https::new();
-    let (connected, _stream) = tokio::join!(transport.connect(&uplink, grant), remote);
+    let transport = Https::new(Reach::new());
+    let (connected, _stream) = tokio::join!(transport.connect(&uplink, grant, &()), remote);
     let connected = connected.expect("connects");
     assert_eq!(connected.peer, address);
     assert_eq!(&connected.early[..], b"PRI");
@@ -193,11 +207,11 @@ async fn a_grant_fails_while_the_certificate_is_missing_and_recovers_by_itself()
     let bench = Bench::new();
     let uplink = bench.uplink("https://cloud.example/");
     let authorizer = MutualTls::new(FileWatcher::start());
-    let failure = authorizer.grant(&uplink).await.expect_err("missing");
+    let failure = authorizer.grant(&uplink, &()).await.expect_err("missing");
     assert_eq!(failure.cause, Cause::CredentialUnreadable);
     bench.device.write(bench.directory.path(), "device");
-    let first = authorizer.grant(&uplink).await.expect("mended");
-    let again = authorizer.grant(&uplink).await.expect("unchanged");
+    let first = authorizer.grant(&uplink, &()).await.expect("mended");
+    let again = authorizer.grant(&uplink, &()).await.expect("unchanged");
     assert!(Arc::ptr_eq(&first.tls, &again.tls), "an unchanged identity keeps its session tickets");
 }
 
@@ -208,7 +222,7 @@ async fn a_port_where_nothing_listens_is_refused() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
     let uplink = bench.uplink(&listener.local_addr().expect("bound").to_string());
     drop(listener);
-    let grant = MutualTls::new(FileWatcher::start()).grant(&uplink).await.expect("usable");
-    let failure = Https::new().connect(&uplink, grant).await.err().expect("refused");
+    let grant = MutualTls::new(FileWatcher::start()).grant(&uplink, &()).await.expect("usable");
+    let failure = Https::new(Reach::new()).connect(&uplink, grant, &()).await.err().expect("refused");
     assert_eq!(failure.cause, Cause::ConnectionRefused);
 }

@@ -7,12 +7,15 @@ use bytes::Bytes;
 use crate::{
     authz::Grant,
     base::{http::BoxFuture, io::TurnStream},
-    model::{address::Scheme, failure::Failure, status::TlsFacts, uplink::Uplink},
+    model::{address::Scheme, failure::Failure, status::TlsFacts, step::Witness, uplink::Uplink},
 };
 
 mod answer;
 mod dial;
 pub mod https;
+pub mod reach;
+mod secure;
+pub mod socket;
 pub mod upgrade;
 
 /// One way to carry an uplink. Object-safe: app.rs registers one implementation per scheme.
@@ -20,12 +23,17 @@ pub trait Transport: Send + Sync + 'static {
     /// Which scheme of RemoteAddress this serves.
     fn scheme(&self) -> Scheme;
 
-    /// Dials, authenticates and upgrades, each phase under its own deadline. Cancel safe: dropping the future closes the
+    /// Dials, authenticates and upgrades, each phase under its own deadline; tells `witness` what it sees. Cancel safe: dropping the future closes the
     /// connection.
     ///
     /// # Errors
     /// A [`Failure`] that names the phase that failed and why.
-    fn connect<'a>(&'a self, uplink: &'a Uplink, grant: Grant) -> BoxFuture<'a, Result<Connected, Failure>>;
+    fn connect<'a>(
+        &'a self,
+        uplink: &'a Uplink,
+        grant: Grant,
+        witness: &'a dyn Witness,
+    ) -> BoxFuture<'a, Result<Connected, Failure>>;
 }
 
 /// A connection after its upgrade: the next bytes are the remote's HTTP/2 preface.
@@ -34,8 +42,10 @@ pub struct Connected {
     pub stream: Box<dyn TurnStream>,
     /// Bytes of HTTP/2 that came together with the 101 (quirk Q4).
     pub early: Bytes,
-    /// The remote's transport address.
+    /// The other end of TCP: the remote, or a proxy.
     pub peer: SocketAddr,
+    /// Our end of it.
+    pub local: SocketAddr,
     /// What TLS came to.
     pub tls: TlsFacts,
 }

@@ -174,9 +174,14 @@ impl Runner {
         let (uplink, entry) = (self.uplink.clone(), Arc::clone(&self.entry));
         tracing::debug!(attempt = self.machine.attempt(), "connecting");
         self.attempt = Some(Box::pin(async move {
-            establish(&dialer, &uplink, |grant| {
-                entry.update(|status| status.certificate_expiry = grant.certificate_expiry);
-            })
+            establish(
+                &dialer,
+                &uplink,
+                |grant| {
+                    entry.update(|status| status.certificate_expiry = grant.certificate_expiry);
+                },
+                &(),
+            )
             .await
             .map(Box::new)
         }));

@@ -18,6 +18,7 @@ use crate::{
     model::{
         failure::{Cause, Failure},
         status::TlsFacts,
+        step::{Step, Witness},
         uplink::Uplink,
     },
     reverse::{Limits, Pinger, Reverse, ReverseError},
@@ -39,8 +40,10 @@ pub struct Established {
     pinger: Option<Pinger>,
     /// Its counters; the clock runs since the connection stood.
     pub activity: Arc<Activity>,
-    /// The remote's transport address.
+    /// The other end of TCP.
     pub peer: SocketAddr,
+    /// Our end of it.
+    pub local: SocketAddr,
     /// What TLS came to.
     pub tls: TlsFacts,
 }
@@ -57,30 +60,49 @@ pub struct Dialer {
 }
 
 /// Makes a session. `granted` is told of the grant as soon as it is there, so that the certificate's end is known even if
-/// the rest fails. Cancel safe: dropping the future closes the connection.
+/// the rest fails; `witness` of each phase. Cancel safe: dropping the future closes the connection.
 ///
 /// # Errors
 /// A [`Failure`] of the phase that failed.
 pub async fn establish(
     dialer: &Dialer,
     uplink: &Uplink,
-    granted: impl FnOnce(&Grant) + Send,
+    granted: impl Fn(&Grant) + Send + Sync,
+    witness: &dyn Witness,
 ) -> Result<Established, Failure> {
-    let grant = timeout(GRANT_MAX, dialer.authorizer.grant(uplink)).await.map_err(|_| {
+    let connected = match connect(dialer, uplink, &granted, witness).await {
+        // What was granted may have been taken back meanwhile: a token can be revoked. Once, and never in a circle.
+        Err(failure) if failure.cause == Cause::Unauthorized && dialer.authorizer.refused(uplink) => {
+            tracing::debug!(%failure, "the remote refused the grant; it is made anew and tried once more");
+            connect(dialer, uplink, &granted, witness).await?
+        }
+        other => other?,
+    };
+    let established = accept(connected, &dialer.limits).await?;
+    witness.saw(Step::Preface);
+    Ok(established)
+}
+
+async fn connect(
+    dialer: &Dialer,
+    uplink: &Uplink,
+    granted: &(impl Fn(&Grant) + Send + Sync),
+    witness: &dyn Witness,
+) -> Result<Connected, Failure> {
+    let grant = timeout(GRANT_MAX, dialer.authorizer.grant(uplink, witness)).await.map_err(|_| {
         let sentence =
             format!("the authorization was not ready within {} s; look at its files and server", GRANT_MAX.as_secs());
         Failure::new(Cause::CredentialUnreadable, sentence)
     })??;
     granted(&grant);
-    let connected = timeout(CONNECT_MAX, dialer.transport.connect(uplink, grant)).await.map_err(|_| {
+    timeout(CONNECT_MAX, dialer.transport.connect(uplink, grant, witness)).await.map_err(|_| {
         let sentence = format!("{} was not connected within {} s", uplink.remote, CONNECT_MAX.as_secs());
         Failure::new(Cause::DialTimeout, sentence)
-    })??;
-    accept(connected, &dialer.limits).await
+    })?
 }
 
 async fn accept(connected: Connected, limits: &Limits) -> Result<Established, Failure> {
-    let Connected { stream, early, peer, tls } = connected;
+    let Connected { stream, early, peer, local, tls } = connected;
     let activity = Arc::new(Activity::start());
     let accepted = tokio::select! {
         biased;
@@ -95,7 +117,7 @@ async fn accept(connected: Connected, limits: &Limits) -> Result<Established, Fa
     };
     let mut reverse = accepted.map_err(before_preface)?;
     let pinger = reverse.pinger();
-    Ok(Established { reverse, pinger, activity, peer, tls })
+    Ok(Established { reverse, pinger, activity, peer, local, tls })
 }
 
 async fn preface_overdue(activity: &Activity) {

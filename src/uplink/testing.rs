@@ -33,6 +33,7 @@ use crate::{
         device::{Device, LoopbackUrl},
         failure::Failure,
         status::{Status, StatusBoard, TlsFacts, UplinkStatus},
+        step::Witness,
         uplink::{Uplink, UplinkKey},
         user_level::UserLevel,
     },
@@ -58,6 +59,9 @@ pub fn uplink(device: &str, port: u16) -> Uplink {
         authorization: Authorization::Mtls(Certificate { id: "c".into(), cert_file: "c".into(), key_file: "k".into() }),
         trust: Trust::SystemRoots,
         user_level: vec![UserLevel::User],
+        network: Default::default(),
+        tls: Default::default(),
+        lab: Default::default(),
     }
 }
 
@@ -72,7 +76,7 @@ impl Authorizer for FakeAuthorizer {
         AuthorizationMode::Mtls
     }
 
-    fn grant<'a>(&'a self, _: &'a Uplink) -> BoxFuture<'a, Result<Grant, Failure>> {
+    fn grant<'a>(&'a self, _: &'a Uplink, _: &'a dyn Witness) -> BoxFuture<'a, Result<Grant, Failure>> {
         let grant = Grant { tls: Arc::clone(&self.tls), token: None, certificate_expiry: Some(SystemTime::UNIX_EPOCH) };
         Box::pin(async { Ok(grant) })
     }
@@ -100,7 +104,12 @@ impl Transport for FakeTransport {
         Scheme::Https
     }
 
-    fn connect<'a>(&'a self, uplink: &'a Uplink, _: Grant) -> BoxFuture<'a, Result<Connected, Failure>> {
+    fn connect<'a>(
+        &'a self,
+        uplink: &'a Uplink,
+        _: Grant,
+        _: &'a dyn Witness,
+    ) -> BoxFuture<'a, Result<Connected, Failure>> {
         let (near, far) = tokio::io::duplex(64 << 10);
         let failure = self.failures.lock().expect("one thread").pop_front();
         let _ = self.arrivals.send(Arrival { at: tokio::time::Instant::now(), uplink: uplink.clone(), stream: far });
@@ -111,6 +120,7 @@ impl Transport for FakeTransport {
                     stream: Box::new(Direct(near)),
                     early: Bytes::new(),
                     peer: SocketAddr::from((Ipv4Addr::LOCALHOST, 443)),
+                    local: SocketAddr::from((Ipv4Addr::LOCALHOST, 50_000)),
                     tls: TlsFacts::default(),
                 }),
             }
