@@ -46,6 +46,7 @@ pub mod demo;
 pub mod forward;
 pub mod gateway;
 pub mod model;
+pub mod onvif;
 pub mod reverse;
 pub mod telemetry;
 pub mod tls;

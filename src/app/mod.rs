@@ -42,6 +42,7 @@ use crate::{
         status::{ConfigStatus, StatusBoard},
         uplink::Uplink,
     },
+    onvif::misplaced::Misplaced,
     reverse::Limits,
     telemetry::{logs::LevelHandle, metrics::Metrics},
     transport::{Transport, https::Https, reach::Reach},
@@ -325,6 +326,7 @@ fn transports() -> BTreeMap<Scheme, Arc<dyn Transport>> {
 fn handler(trace_requests: bool) -> MakeHandler {
     Arc::new(move |uplink: &Uplink| {
         let forward: Arc<dyn Handler> = Arc::new(Loopback::new(uplink.device.http, uplink.device.name.clone()));
-        if trace_requests { Arc::new(Traced::new(forward, &uplink.device.name)) } else { forward }
+        let placed: Arc<dyn Handler> = Arc::new(Misplaced::new(forward));
+        if trace_requests { Arc::new(Traced::new(placed, &uplink.device.name)) } else { placed }
     })
 }

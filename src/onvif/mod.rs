@@ -1,0 +1,5 @@
+//! L3: what the product knows of ONVIF's own protocol: SOAP messages and their services.
+//!
+//! - [`misplaced`]: operations of the device service that came to another path (quirk Q9).
+
+pub mod misplaced;
