@@ -7,6 +7,7 @@ mod gateway;
 mod hostile;
 mod linger;
 mod metrics;
+mod personas;
 mod process;
 mod quirks;
 mod reverse;

@@ -20,14 +20,12 @@ use tokio::{
     time::timeout,
 };
 
-use crate::support::{h2_peer::serve, raw_device::handler_for};
+use crate::support::{
+    frames::{self, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PREFACE, RST_STREAM, frame, literal},
+    h2_peer::serve,
+    raw_device::handler_for,
+};
 
-const HEADERS: u8 = 1;
-const DATA: u8 = 0;
-const RST_STREAM: u8 = 3;
-const GOAWAY: u8 = 7;
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
 /// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -43,27 +41,6 @@ enum Fate {
     /// The h2 library's HPACK decoder refuses names, values and methods that are none, and with them the session (RFC 9113
     /// §8.1.1 would allow to reset the stream alone); the runner reconnects.
     Ended,
-}
-
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let mut frame = u32::try_from(payload.len()).expect("short").to_be_bytes()[1..].to_vec();
-    frame.extend([kind, flags]);
-    frame.extend(stream.to_be_bytes());
-    frame.extend(payload);
-    frame
-}
-
-/// Literal fields without indexing, without Huffman (RFC 7541 §6.2.2): every byte goes as it is.
-fn literal(fields: &[(&str, &str)]) -> Vec<u8> {
-    let mut block = Vec::new();
-    for (name, value) in fields {
-        block.push(0);
-        for text in [name, value] {
-            block.push(u8::try_from(text.len()).ok().filter(|length| *length < 127).expect("short"));
-            block.extend(text.as_bytes());
-        }
-    }
-    block
 }
 
 /// Answers every complete request with an empty 200 and keeps every byte that it read.
@@ -91,12 +68,8 @@ async fn answer_all(mut socket: TcpStream, seen: Arc<Mutex<Vec<u8>>>) {
 /// The next HEADERS or RST_STREAM of `stream`; `None` when the session ended.
 async fn fate(remote: &mut DuplexStream, stream: u32) -> Option<Fate> {
     loop {
-        let mut head = [0; 9];
-        remote.read_exact(&mut head).await.ok()?;
-        let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
-        remote.read_exact(&mut payload).await.ok()?;
-        let of = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
-        match head[3] {
+        let frames::Read { kind, stream: of, payload, .. } = frames::read(remote).await?;
+        match kind {
             GOAWAY => return None,
             RST_STREAM if of == stream => return Some(Fate::Reset),
             // Static table of RFC 7541: 8 is `:status: 200`, 12 is `:status: 400`.
@@ -122,7 +95,7 @@ async fn play(attack: &[u8]) -> (Option<Fate>, Option<Fate>, String) {
     tasks.spawn(async move {
         let _ = ended.send(serve(near, Arc::new(Activity::start()), Arc::new(handler), drained).await);
     });
-    remote.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.expect("open");
+    remote.write_all(PREFACE).await.expect("open");
     remote.write_all(attack).await.expect("open");
     let first = timeout(PATIENCE, fate(&mut remote, 1)).await.expect("the stream comes to an end");
     let next = [(":method", "GET"), (":scheme", "https"), (":path", "/next"), (":authority", "c")];

@@ -3,6 +3,7 @@
 pub mod answer;
 pub mod cloud;
 pub mod device;
+pub mod frames;
 pub mod h2_peer;
 pub mod http;
 pub mod pki;
