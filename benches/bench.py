@@ -7,124 +7,21 @@ interleaved rounds, and only ratios within one run mean anything. Needs nginx, s
 """
 
 import argparse
-import contextlib
 import json
 import os
 import pathlib
 import platform
 import re
 import shutil
-import signal
-import socket
 import statistics
 import subprocess
 import sys
 import time
-import urllib.request
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
-WORK = ROOT / "target" / "bench"
+from support import (ROOT, WORK, Pki, Processes, cpu_model, cpu_seconds, fetch, free_port, listens, memory_kib,
+                     private_kib, run, wait_for)
+
 GIB = 1 << 30
-
-
-def free_port():
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
-
-
-def wait_for(check, what, seconds=20):
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        with contextlib.suppress(OSError):
-            if check():
-                return
-        time.sleep(0.02)
-    sys.exit(f"{what} did not come up within {seconds} s")
-
-
-def listens(port):
-    with socket.create_connection(("127.0.0.1", port), timeout=1):
-        return True
-
-
-def fetch(url):
-    with urllib.request.urlopen(url, timeout=5) as response:
-        return response.read()
-
-
-def run(*command):
-    return subprocess.run([str(part) for part in command], check=True, capture_output=True, text=True).stdout
-
-
-def cpu_seconds(pid):
-    """User and system time of a process and the children that it waits for."""
-    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def memory_kib(pid, what="VmRSS"):
-    """VmRSS: resident now; VmHWM: the highest so far."""
-    status = pathlib.Path(f"/proc/{pid}/status").read_text()
-    return int(re.search(rf"{what}:\s+(\d+)", status).group(1))
-
-
-def private_kib(pid):
-    """Without the pages of the binary and the C library, which all processes of a node share."""
-    rollup = pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text()
-    return int(re.search(r"Private_Dirty:\s+(\d+)", rollup).group(1))
-
-
-class Pki:
-    """A throw-away CA, a server certificate for 127.0.0.1 and localhost, client certificates by name."""
-
-    def __init__(self, folder):
-        self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
-        if not (folder / "ca.crt").exists():
-            self.openssl("req", "-x509", *self.new_key("ca"), "-out", "ca.crt", "-days", "30", "-subj", "/CN=bench CA")
-        if not (folder / "server.crt").exists():
-            (folder / "san.cnf").write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\n")
-            self.issue("server", "-extfile", "san.cnf")
-
-    def openssl(self, *arguments):
-        subprocess.run(["openssl", *arguments], cwd=self.folder, check=True, capture_output=True)
-
-    @staticmethod
-    def new_key(name):
-        return ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", f"{name}.key")
-
-    def issue(self, name, *extra):
-        if not (self.folder / f"{name}.crt").exists():
-            self.openssl("req", *self.new_key(name), "-out", f"{name}.csr", "-subj", f"/CN={name}")
-            if not extra:
-                (self.folder / "client.cnf").write_text("extendedKeyUsage=clientAuth\n")
-                extra = ("-extfile", "client.cnf")
-            self.openssl("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial",
-                         "-days", "30", "-out", f"{name}.crt", *extra)
-        return self.folder / f"{name}.crt", self.folder / f"{name}.key"
-
-
-class Processes:
-    """Everything that was started, ended together."""
-
-    def __init__(self):
-        self.running = []
-
-    def start(self, name, *command, env=None):
-        log = open(WORK / f"{name}.log", "w")
-        process = subprocess.Popen([str(part) for part in command], stdout=log, stderr=log, env=env)
-        self.running.append(process)
-        return process.pid
-
-    def stop(self):
-        for process in reversed(self.running):
-            process.send_signal(signal.SIGTERM)
-        for process in self.running:
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
 
 
 class Nginx:
@@ -233,9 +130,8 @@ class Rathole:
 class Uplink:
     """Ours: gateway and sidecar as two processes of the release binary."""
 
-    name = "onvif-uplink"
-
-    def __init__(self, processes, pki, nginx, binary, label="", devices=1):
+    def __init__(self, processes, pki, nginx, binary, label="", devices=1, scheme="https"):
+        self.name = "onvif-uplink" if scheme == "https" else f"onvif-uplink {scheme}"
         self.listen, self.front, self.admin, gateway_admin = (free_port() for _ in range(4))
         names = [f"camera-{index + 1}" for index in range(devices)]
         config = {"devices": [], "certificates": {}, "certPathValidationPolicies": {"ca": {"trustAnchorFiles": [str(pki.folder / "ca.crt")]}}}
@@ -243,7 +139,7 @@ class Uplink:
             cert, key = pki.issue(name)
             config["certificates"][name] = {"certFile": str(cert), "keyFile": str(key)}
             config["devices"].append({"name": name, "http": f"http://127.0.0.1:{nginx.http}", "uplinks": [{
-                "remoteAddress": f"https://127.0.0.1:{self.listen}/uplink", "certificateID": name,
+                "remoteAddress": f"{scheme}://127.0.0.1:{self.listen}/uplink", "certificateID": name,
                 "userLevel": "Administrator", "certPathValidationPolicyID": "ca"}]})
         document = WORK / f"uplinks{label}.yaml"
         document.write_text(json.dumps(config))  # JSON is YAML
@@ -377,6 +273,9 @@ def aims(rounds, memory_rows):
     if direct:
         added = statistics.median(one["1 KiB p50 ms"] - other["1 KiB p50 ms"] for one, other in zip(ours, direct))
         yield "added p50 of a 1 KiB request", "120 us or less", f"{1e3 * added:.0f} us"
+    for figure in ("download MiB/s", "upload MiB/s") if "onvif-uplink wss" in rounds else ():
+        share = statistics.median(one[figure] / other[figure] for one, other in zip(rounds["onvif-uplink wss"], ours))
+        yield f"{figure.split()[0]} over wss / over https", "0.8 or more", f"{share:.2f}"
     yield "1 KiB beside 8 bulk streams, p50", "2.5 ms or less", f"{median('1 KiB beside 8 bulk p50 ms'):.2f} ms"
     yield "1 KiB beside 8 bulk streams, p99", "8 ms or less", f"{median('1 KiB beside 8 bulk p99 ms'):.2f} ms"
     yield "requests/s at 64 / nginx TLS", "0.29 or more", f"{ratio('requests/s at 64', 'requests/s at 64'):.2f}"
@@ -393,13 +292,6 @@ def cell(figure, values, base):
     if None in base or len(base) != len(values) or "CPU" in figure:
         return text
     return f"{text} ({statistics.median(value / bare for value, bare in zip(values, base)):.2f})"
-
-
-def cpu_model():
-    for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.split(":", 1)[1].strip()
-    return platform.processor()
 
 
 class Direct:
@@ -431,15 +323,17 @@ def main():
         contenders = [Bare(nginx), Direct(nginx), Stunnel(processes, pki, nginx)]
         if shutil.which("rathole"):
             contenders.append(Rathole(processes, nginx))
-        contenders.append(Uplink(processes, pki, nginx, arguments.binary))
+        ours = Uplink(processes, pki, nginx, arguments.binary)
+        contenders.append(Uplink(processes, pki, nginx, arguments.binary, "-wss", scheme="wss"))
         if arguments.only:
-            contenders = [contenders[0]] + [one for one in contenders[1:-1] if arguments.only in one.name] + [contenders[-1]]
+            contenders = [contenders[0]] + [one for one in contenders[1:] if arguments.only in one.name]
+        contenders.append(ours)
         rounds = {contender.name: [] for contender in contenders}
         for index in range(arguments.rounds):
             for contender in contenders:
                 print(f"round {index + 1}: {contender.name}", file=sys.stderr, flush=True)
                 rounds[contender.name].append(measure(contender, nginx, arguments.quick))
-        loaded = {name: memory_kib(pid, "VmHWM") for name, pid in contenders[-1].pids.items()}
+        loaded = {name: memory_kib(pid, "VmHWM") for name, pid in ours.pids.items()}
         counts = [int(count) for count in (arguments.idle or ("1,100" if arguments.quick else "1,100,1000")).split(",")]
         memory_rows = memory(processes, pki, nginx, arguments.binary, counts)
         if arguments.json:
