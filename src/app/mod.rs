@@ -45,7 +45,7 @@ use crate::{
     onvif::misplaced::Misplaced,
     reverse::Limits,
     telemetry::{logs::LevelHandle, metrics::Metrics},
-    transport::{Transport, https::Https, reach::Reach},
+    transport::{Transport, https::Https, reach::Reach, wss::Wss},
     uplink::{
         metrics::UplinkMetrics,
         supervisor::{MakeHandler, Parts, Supervisor},
@@ -307,7 +307,11 @@ pub fn schema() -> serde_json::Value {
 
 /// What the parts registered below serve.
 fn served() -> Served {
-    Served { schemes: vec![Https::SCHEME], authorization_modes: vec![MutualTls::MODE], ..Served::default() }
+    Served {
+        schemes: vec![Https::SCHEME, Wss::SCHEME],
+        authorization_modes: vec![MutualTls::MODE],
+        ..Served::default()
+    }
 }
 
 /// A new way to show the remote who we are is registered here.
@@ -318,7 +322,8 @@ fn authorizers(watcher: &Arc<FileWatcher>) -> BTreeMap<AuthorizationMode, Arc<dy
 
 /// A new way to carry an uplink is registered here.
 fn transports() -> BTreeMap<Scheme, Arc<dyn Transport>> {
-    let all: [Arc<dyn Transport>; 1] = [Arc::new(Https::new(Reach::new()))];
+    let reach = Reach::new();
+    let all: [Arc<dyn Transport>; 2] = [Arc::new(Https::new(reach.clone())), Arc::new(Wss::new(reach))];
     all.into_iter().map(|one| (one.scheme(), one)).collect()
 }
 

@@ -29,6 +29,17 @@ pub trait TurnStream: AsyncRead + AsyncWrite + Send + Unpin {
     fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 }
 
+/// An error that says: what carries the session was violated by the peer, by bytes that are not of its protocol. The kind is the
+/// mark, because the HTTP/2 library passes on kind and text of an error and nothing else.
+pub fn violation(sentence: impl Into<String>) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, sentence.into())
+}
+
+/// The sentence of a [`violation`]; `None` for every other error.
+pub fn violation_of(error: &io::Error) -> Option<String> {
+    (error.kind() == io::ErrorKind::InvalidInput).then(|| error.to_string())
+}
+
 /// Makes any stream without a queue of its own a [`TurnStream`]: what is written goes through at once.
 #[derive(Debug)]
 pub struct Direct<S>(pub S);

@@ -54,3 +54,33 @@ impl Uplink {
         UplinkKey { device: self.device.name.clone(), remote: self.remote.clone() }
     }
 }
+
+/// An uplink for tests of all rooms.
+#[cfg(test)]
+pub(crate) mod testing {
+    use super::*;
+    use crate::model::{authorization::Certificate, device::LoopbackUrl};
+
+    /// A User's uplink of `camera-1` to `remote`, by certificate files that are not there.
+    pub(crate) fn uplink(remote: &str) -> Uplink {
+        Uplink {
+            device: Device {
+                name: "camera-1".to_owned(),
+                http: LoopbackUrl::parse("http://127.0.0.1:80").expect("loopback"),
+                rtsp: None,
+                credentials: std::collections::BTreeMap::new(),
+            },
+            remote: RemoteAddress::parse(remote).expect("valid"),
+            authorization: Authorization::Mtls(Certificate {
+                id: "c".into(),
+                cert_file: "c".into(),
+                key_file: "k".into(),
+            }),
+            trust: Trust::SystemRoots,
+            user_level: vec![UserLevel::User],
+            network: Network::default(),
+            tls: TlsChoices::default(),
+            lab: Lab::default(),
+        }
+    }
+}

@@ -2,6 +2,8 @@
 
 use std::io;
 
+use crate::base::io::violation_of;
+
 /// Why the remote's preface never came, or why a session ended.
 #[derive(Debug, thiserror::Error)]
 pub enum ReverseError {
@@ -14,6 +16,9 @@ pub enum ReverseError {
     /// The network or the remote's host ended the connection.
     #[error("the connection was reset: {0}")]
     Reset(#[source] io::Error),
+    /// What carries HTTP/2 was violated: the WebSocket.
+    #[error("{0}")]
+    Carrier(String),
     /// HTTP/2 was violated, or a bound of ours exceeded.
     #[error("HTTP/2 was violated: {0}")]
     Protocol(String),
@@ -22,7 +27,9 @@ pub enum ReverseError {
 impl ReverseError {
     pub(super) fn before_preface(error: h2::Error) -> Self {
         match error.get_io() {
-            Some(io) if is_reset(io) => Self::from_io(io::Error::new(io.kind(), io.to_string())),
+            Some(io) if is_reset(io) || violation_of(io).is_some() => {
+                Self::from_io(io::Error::new(io.kind(), io.to_string()))
+            }
             _ => Self::PrefaceInvalid(error.to_string()),
         }
     }
@@ -41,6 +48,9 @@ impl ReverseError {
     }
 
     pub(super) fn from_io(error: io::Error) -> Self {
+        if let Some(sentence) = violation_of(&error) {
+            return Self::Carrier(sentence);
+        }
         match error.kind() {
             io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe | io::ErrorKind::WriteZero => {
                 Self::Closed("the remote closed the connection without saying why".to_owned())

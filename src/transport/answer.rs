@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use time::{OffsetDateTime, format_description::well_known::Rfc2822};
 
+use super::websocket::SUBPROTOCOL;
 use crate::model::{
     address::RemoteAddress,
     failure::{Cause, Failure},
@@ -20,6 +21,25 @@ pub(super) const EXCERPT_MAX: usize = 200;
 /// Longest `Retry-After` that is believed: a slip of a server must not silence a camera for a week.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
 
+/// What the 101 must switch to.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Wanted {
+    /// HTTP/2 itself.
+    Native,
+    /// A WebSocket whose key must be answered by this `Sec-WebSocket-Accept` (RFC 6455 §4.1).
+    WebSocket { accept: String },
+}
+
+impl Wanted {
+    /// The value of `Upgrade`.
+    pub(super) fn protocol(&self) -> &'static str {
+        match self {
+            Self::Native => "h2c-reverse",
+            Self::WebSocket { .. } => "websocket",
+        }
+    }
+}
+
 /// The verdict on what was received so far. `head` is the length of the response head in bytes.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Parsed {
@@ -29,6 +49,8 @@ pub(super) enum Parsed {
     Informational { head: usize },
     /// The 101: behind the head HTTP/2 begins.
     Switched { head: usize },
+    /// A WebSocket without our subprotocol; with the problem.
+    Subprotocol(String),
     /// Another status.
     Refused(Refusal),
     /// Not an HTTP/1.1 response head, or a 101 to something else; with the problem.
@@ -51,12 +73,12 @@ pub(super) struct Refusal {
 }
 
 /// Reads the head at the beginning of `received`.
-pub(super) fn parse(received: &[u8]) -> Parsed {
+pub(super) fn parse(received: &[u8], wanted: &Wanted) -> Parsed {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut response = httparse::Response::new(&mut headers);
     // Only the bytes of the bound are looked at, so that the verdict is the same however much came with one read.
     match response.parse(&received[..received.len().min(HEAD_MAX)]) {
-        Ok(httparse::Status::Complete(head)) => verdict(&response, head),
+        Ok(httparse::Status::Complete(head)) => verdict(&response, head, wanted),
         Ok(httparse::Status::Partial) if received.len() >= HEAD_MAX => Parsed::TooLarge,
         Ok(httparse::Status::Partial) => Parsed::Partial,
         Err(httparse::Error::TooManyHeaders) => Parsed::TooLarge,
@@ -64,17 +86,20 @@ pub(super) fn parse(received: &[u8]) -> Parsed {
     }
 }
 
-fn verdict(response: &httparse::Response<'_, '_>, head: usize) -> Parsed {
+fn verdict(response: &httparse::Response<'_, '_>, head: usize, wanted: &Wanted) -> Parsed {
     let header = |name: &str| {
         let mut values = response.headers.iter().filter(|header| header.name.eq_ignore_ascii_case(name));
         values.next().map(|header| String::from_utf8_lossy(header.value).trim().to_owned())
     };
     match response.code.unwrap_or_default() {
         101 => match header("upgrade") {
-            Some(protocol) if !protocol.eq_ignore_ascii_case("h2c-reverse") => {
+            Some(protocol) if !protocol.eq_ignore_ascii_case(wanted.protocol()) => {
                 Parsed::Malformed(format!("it switched to `{}`", readable(protocol.as_bytes(), 40)))
             }
-            _ => Parsed::Switched { head },
+            _ => match wanted {
+                Wanted::Native => Parsed::Switched { head },
+                Wanted::WebSocket { accept } => websocket(header, accept, head),
+            },
         },
         100..=199 => Parsed::Informational { head },
         status => Parsed::Refused(Refusal {
@@ -85,6 +110,24 @@ fn verdict(response: &httparse::Response<'_, '_>, head: usize) -> Parsed {
             text: header("content-type").is_some_and(|kind| is_text(&kind)) && header("content-encoding").is_none(),
             length: header("content-length").and_then(|length| length.parse().ok()),
         }),
+    }
+}
+
+/// What a client must check of a 101 to a WebSocket (RFC 6455 §4.1).
+fn websocket(header: impl Fn(&str) -> Option<String>, accept: &str, head: usize) -> Parsed {
+    if header("sec-websocket-accept").as_deref() != Some(accept) {
+        return Parsed::Malformed(
+            "its Sec-WebSocket-Accept does not answer our key; is there a cache in between?".to_owned(),
+        );
+    }
+    if let Some(extensions) = header("sec-websocket-extensions") {
+        let shown = readable(extensions.as_bytes(), 40);
+        return Parsed::Malformed(format!("it uses the WebSocket extension `{shown}`, which nobody offered"));
+    }
+    match header("sec-websocket-protocol") {
+        Some(protocol) if protocol == SUBPROTOCOL => Parsed::Switched { head },
+        Some(other) => Parsed::Subprotocol(format!("with the subprotocol `{}`", readable(other.as_bytes(), 40))),
+        None => Parsed::Subprotocol("without a subprotocol".to_owned()),
     }
 }
 

@@ -7,7 +7,7 @@ fn remote() -> RemoteAddress {
 }
 
 fn refusal(head: &str) -> Refusal {
-    match parse(head.as_bytes()) {
+    match parse(head.as_bytes(), &Wanted::Native) {
         Parsed::Refused(refusal) => refusal,
         other => panic!("{head}: {other:?}"),
     }
@@ -24,13 +24,13 @@ fn a_minimal_101_and_one_with_many_headers_switch() {
         "HTTP/1.1 101\r\n\r\n",
         "HTTP/1.1 101 whatever\r\nUPGRADE: H2C-Reverse\r\nserver: x\r\nSet-Cookie: a=b\r\n\r\n",
     ] {
-        assert_eq!(parse(head.as_bytes()), Parsed::Switched { head: head.len() });
+        assert_eq!(parse(head.as_bytes(), &Wanted::Native), Parsed::Switched { head: head.len() });
     }
 }
 
 #[test]
 fn a_101_to_another_protocol_is_malformed() {
-    assert!(matches!(parse(b"HTTP/1.1 101 x\r\nUpgrade: websocket\r\n\r\n"), Parsed::Malformed(_)));
+    assert!(matches!(parse(b"HTTP/1.1 101 x\r\nUpgrade: websocket\r\n\r\n", &Wanted::Native), Parsed::Malformed(_)));
 }
 
 #[test]
@@ -90,11 +90,11 @@ fn control_characters_of_a_body_are_escaped_and_its_length_is_bounded() {
 fn an_endless_head_ends_at_its_bound() {
     let mut head = b"HTTP/1.1 101 x\r\nA: ".to_vec();
     head.resize(HEAD_MAX - 1, b'a');
-    assert_eq!(parse(&head), Parsed::Partial);
+    assert_eq!(parse(&head, &Wanted::Native), Parsed::Partial);
     head.resize(HEAD_MAX, b'a');
-    assert_eq!(parse(&head), Parsed::TooLarge);
+    assert_eq!(parse(&head, &Wanted::Native), Parsed::TooLarge);
     let many = format!("HTTP/1.1 101 x\r\n{}", "a: b\r\n".repeat(HEADERS_MAX + 1));
-    assert_eq!(parse(many.as_bytes()), Parsed::TooLarge);
+    assert_eq!(parse(many.as_bytes(), &Wanted::Native), Parsed::TooLarge);
 }
 
 #[test]
@@ -102,6 +102,6 @@ fn what_is_not_http_is_malformed() {
     for bytes in
         [&b"SSH-2.0-OpenSSH_9.9\r\n"[..], b"\x16\x03\x01\x00\x05", b"HTTP/1.1 abc\r\n\r\n", b"HTTP/2 101\r\n\r\n"]
     {
-        assert!(matches!(parse(bytes), Parsed::Malformed(_)), "{bytes:?}");
+        assert!(matches!(parse(bytes, &Wanted::Native), Parsed::Malformed(_)), "{bytes:?}");
     }
 }

@@ -1,12 +1,12 @@
 //! The native carrier: TCP, TLS, the upgrade, and then HTTP/2 straight on the TLS connection (ONVIF Uplink §5.1).
 
-use std::sync::Arc;
+use bytes::Bytes;
 
 use super::{
     Connected, Transport,
-    reach::{Destination, Reach, Reached},
-    secure::{facts, handshake},
-    upgrade::upgrade,
+    carrier::stand,
+    reach::Reach,
+    upgrade::{Ask, upgrade},
 };
 use crate::{
     authz::Grant,
@@ -14,10 +14,10 @@ use crate::{
     model::{
         address::Scheme,
         failure::Failure,
+        lab::Handshake,
         step::{Step, Witness},
         uplink::Uplink,
     },
-    tls::client::server_name,
 };
 
 /// [`Transport`] for `https` addresses, and for bare `host:port` ones (quirk Q7).
@@ -36,15 +36,18 @@ impl Https {
     }
 
     async fn establish(&self, uplink: &Uplink, grant: Grant, witness: &dyn Witness) -> Result<Connected, Failure> {
-        let remote = &uplink.remote;
-        let name = server_name(remote.host())?;
-        let destination = Destination { host: remote.host(), port: remote.port() };
-        let Reached { socket, peer, local } = self.reach.open(destination, &uplink.network, witness).await?;
-        let mut stream = handshake(socket, &remote.to_string(), peer, Arc::clone(&grant.tls), name, witness).await?;
-        let early = upgrade(&mut stream, remote, grant.token.as_ref()).await?;
-        witness.saw(Step::Upgraded);
-        let tls = facts(stream.tls());
-        Ok(Connected { stream: Box::new(stream), early, peer, local, tls })
+        let ask = Ask::native(uplink, grant.token.as_ref())?;
+        let mut standing = stand(&self.reach, uplink, grant.tls, witness).await?;
+        let early = match uplink.lab.handshake {
+            Handshake::Upgrade => {
+                let early = upgrade(&mut standing.stream, &ask).await?;
+                witness.saw(Step::Upgraded);
+                early
+            }
+            // Quirk Q5: the remote speaks first.
+            Handshake::None => Bytes::new(),
+        };
+        Ok(Connected { stream: standing.stream, early, peer: standing.peer, local: standing.local, tls: standing.tls })
     }
 }
 

@@ -26,14 +26,14 @@ use crate::{
         user_level::UserLevel,
     },
     tls::{
-        client::ClientConfigs,
+        client::{ClientConfigs, server_name},
         identity::Identity,
         server::server_config,
         stream::TlsStream,
         test_pki::{Authority, Issued},
         trust::Anchors,
     },
-    transport::secure::HANDSHAKE,
+    transport::secure::{HANDSHAKE, handshake},
 };
 
 struct Bench {
@@ -163,7 +163,9 @@ async fn a_certificate_that_tls_1_3_refuses_after_the_handshake_is_named_by_the_
     let device = async {
         let mut stream = bench.handshake(near, &stranger).await.expect("over before the remote looks at us");
         assert_eq!(stream.tls().protocol_version(), Some(rustls::ProtocolVersion::TLSv1_3));
-        upgrade(&mut stream, &address(), None).await.expect_err("refused")
+        upgrade(&mut stream, &Ask::native(&bench.uplink(&address().to_string()), None).expect("valid"))
+            .await
+            .expect_err("refused")
     };
     let (failure, refused) = tokio::join!(device, remote);
     assert!(refused);

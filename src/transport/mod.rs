@@ -11,12 +11,15 @@ use crate::{
 };
 
 mod answer;
+mod carrier;
 mod dial;
 pub mod https;
 pub mod reach;
 mod secure;
 pub mod socket;
 pub mod upgrade;
+pub mod websocket;
+pub mod wss;
 
 /// One way to carry an uplink. Object-safe: app.rs registers one implementation per scheme.
 pub trait Transport: Send + Sync + 'static {

@@ -1,4 +1,4 @@
-//! The HTTP/1.1 upgrade to `h2c-reverse` (ONVIF Uplink §5.1; RFC 9110 §7.8).
+//! The HTTP/1.1 upgrade to `h2c-reverse` or to a WebSocket that carries it (ONVIF Uplink §5.1; RFC 9110 §7.8; RFC 6455 §4.1).
 //!
 //! The request is one write, and nothing follows it before the 101: cloud ends exist that read once and take what they get
 //! for the head (quirks Q1, Q4). The answer is read up to its blank line; what came behind it belongs to HTTP/2.
@@ -11,12 +11,17 @@ use tokio::{
     time::timeout,
 };
 
-use super::answer::{self, Parsed};
+use super::{
+    answer::{self, Parsed, Wanted},
+    websocket::{self, SUBPROTOCOL},
+};
 use crate::{
     base::secret::Secret,
     model::{
         address::RemoteAddress,
+        authorization::{Authorization, TokenPlacement},
         failure::{Cause, Failure},
+        uplink::Uplink,
     },
     tls::refusal,
 };
@@ -32,56 +37,104 @@ const INFORMATIONAL_MAX: usize = 8;
 /// One read from the stream.
 const READ: usize = 4096;
 
-/// Sends the upgrade request for `remote` on `stream` and reads the answer. Returns the bytes that came behind the 101.
+/// What is asked of a remote, and what must come back.
+#[derive(Debug)]
+pub struct Ask {
+    remote: RemoteAddress,
+    /// The whole request head. It may hold a token, so it is a secret.
+    head: Secret,
+    wanted: Wanted,
+}
+
+impl Ask {
+    /// The upgrade to HTTP/2 itself.
+    ///
+    /// # Errors
+    /// [`Cause::CredentialInvalid`] for a token that no header can carry.
+    pub fn native(uplink: &Uplink, token: Option<&Secret>) -> Result<Self, Failure> {
+        let fields = "Connection: Upgrade\r\nUpgrade: h2c-reverse\r\n";
+        Self::new(uplink, token, TokenPlacement::Header, fields, Wanted::Native)
+    }
+
+    /// The upgrade to a WebSocket with the subprotocol h2c-reverse.
+    ///
+    /// # Errors
+    /// [`Cause::CredentialInvalid`] for a token that no header can carry.
+    pub fn websocket(uplink: &Uplink, token: Option<&Secret>) -> Result<Self, Failure> {
+        let placement = match &uplink.authorization {
+            Authorization::AccessToken(token) => token.placement,
+            Authorization::Mtls(_) => TokenPlacement::Header,
+        };
+        let key = websocket::new_key();
+        let fields = format!(
+            "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\nSec-WebSocket-Protocol: {SUBPROTOCOL}\r\n"
+        );
+        let wanted = Wanted::WebSocket { accept: websocket::accept_key(&key) };
+        Self::new(uplink, token, placement, &fields, wanted)
+    }
+
+    fn new(
+        uplink: &Uplink,
+        token: Option<&Secret>,
+        placement: TokenPlacement,
+        fields: &str,
+        wanted: Wanted,
+    ) -> Result<Self, Failure> {
+        // RFC 6750 §2.1. A line end in a token would end the header and begin another.
+        if token.is_some_and(|token| !token.expose().bytes().all(|byte| byte.is_ascii_graphic())) {
+            return Err(Failure::new(
+                Cause::CredentialInvalid,
+                "the access token has characters that an HTTP header cannot carry; check the authorization server",
+            ));
+        }
+        let remote = uplink.remote.clone();
+        let target = uplink.lab.path.as_deref().unwrap_or(remote.path_and_query());
+        let authority = remote.authority();
+        let authority = uplink.lab.host.as_deref().unwrap_or(&authority);
+        let (mut query, mut header) = (String::new(), String::new());
+        match (token, placement) {
+            (None, _) => {}
+            (Some(token), TokenPlacement::Header) => header = format!("Authorization: Bearer {}\r\n", token.expose()),
+            (Some(token), TokenPlacement::Query) => {
+                let joint = if target.contains('?') { '&' } else { '?' };
+                let encoded: String = url::form_urlencoded::byte_serialize(token.expose().as_bytes()).collect();
+                query = format!("{joint}access_token={encoded}");
+            }
+        }
+        let head = format!("GET {target}{query} HTTP/1.1\r\nHost: {authority}\r\n{fields}{header}\r\n");
+        Ok(Self { remote, head: Secret::new(head), wanted })
+    }
+}
+
+/// Sends the upgrade request on `stream` and reads the answer. Returns the bytes that came behind the 101.
 /// Cancel safe in the sense that `stream` is of no use afterwards.
 ///
 /// # Errors
 /// A cause of the phase upgrade; or of the phase tls, when the answer is an alert about our certificate (TLS 1.3).
-pub async fn upgrade<S>(stream: &mut S, remote: &RemoteAddress, token: Option<&Secret>) -> Result<Bytes, Failure>
+pub async fn upgrade<S>(stream: &mut S, ask: &Ask) -> Result<Bytes, Failure>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let head = request_head(remote, token)?;
-    match timeout(ANSWER, exchange(stream, remote, head.expose().as_bytes())).await {
+    match timeout(ANSWER, exchange(stream, ask)).await {
         Ok(result) => result,
         Err(_) => Err(Failure::new(
             Cause::UpgradeTimeout,
             format!(
-                "{remote} gave no complete answer to the upgrade within {} s; check that the path is that of its uplink service",
+                "{} gave no complete answer to the upgrade within {} s; check that the path is that of its uplink service",
+                ask.remote,
                 ANSWER.as_secs()
             ),
         )),
     }
 }
 
-/// The whole request head. It may hold a token, so it is a secret.
-fn request_head(remote: &RemoteAddress, token: Option<&Secret>) -> Result<Secret, Failure> {
-    let target = remote.path_and_query();
-    let authority = remote.authority();
-    let mut head =
-        format!("GET {target} HTTP/1.1\r\nHost: {authority}\r\nConnection: Upgrade\r\nUpgrade: h2c-reverse\r\n");
-    if let Some(token) = token {
-        // RFC 6750 §2.1. A line end in a token would end the header and begin another.
-        if !token.expose().bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(Failure::new(
-                Cause::CredentialInvalid,
-                "the access token has characters that an HTTP header cannot carry; check the authorization server",
-            ));
-        }
-        head.push_str("Authorization: Bearer ");
-        head.push_str(token.expose());
-        head.push_str("\r\n");
-    }
-    head.push_str("\r\n");
-    Ok(Secret::new(head))
-}
-
-async fn exchange<S>(stream: &mut S, remote: &RemoteAddress, head: &[u8]) -> Result<Bytes, Failure>
+async fn exchange<S>(stream: &mut S, ask: &Ask) -> Result<Bytes, Failure>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
+    let remote = &ask.remote;
     let sent = async {
-        stream.write_all(head).await?;
+        stream.write_all(ask.head.expose().as_bytes()).await?;
         stream.flush().await
     }
     .await;
@@ -94,7 +147,7 @@ where
     let mut received = BytesMut::new();
     let mut informational = 0;
     loop {
-        match answer::parse(&received) {
+        match answer::parse(&received, &ask.wanted) {
             Parsed::Partial => {
                 received.reserve(READ);
                 match stream.read_buf(&mut received).await {
@@ -129,7 +182,16 @@ where
                 return Err(Failure::new(
                     Cause::UpgradeMalformed,
                     format!(
-                        "{remote} answered the upgrade with something else than an HTTP/1.1 switch to h2c-reverse: {problem}"
+                        "{remote} answered the upgrade with something else than an HTTP/1.1 switch to {}: {problem}",
+                        ask.wanted.protocol()
+                    ),
+                ));
+            }
+            Parsed::Subprotocol(problem) => {
+                return Err(Failure::new(
+                    Cause::WebSocketSubprotocol,
+                    format!(
+                        "{remote} accepted the WebSocket {problem}; an uplink needs the subprotocol {SUBPROTOCOL}: check that the path is that of its uplink service"
                     ),
                 ));
             }

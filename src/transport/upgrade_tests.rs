@@ -4,12 +4,18 @@ use proptest::prelude::*;
 use tokio::io::{DuplexStream, duplex};
 
 use super::*;
+use crate::model::{
+    authorization::{AccessToken, AuthorizationServer, ClientAuth, Trust},
+    uplink::testing::uplink,
+};
 
 const REQUEST: &str =
     "GET /up?site=7 HTTP/1.1\r\nHost: cloud.example:8443\r\nConnection: Upgrade\r\nUpgrade: h2c-reverse\r\n\r\n";
 
-fn remote() -> RemoteAddress {
-    RemoteAddress::parse("https://cloud.example:8443/up?site=7").expect("valid")
+const REMOTE: &str = "https://cloud.example:8443/up?site=7";
+
+fn ask() -> Ask {
+    Ask::native(&uplink(REMOTE), None).expect("valid")
 }
 
 async fn request(far: &mut DuplexStream) -> String {
@@ -31,8 +37,8 @@ async fn against(chunks: Vec<Vec<u8>>, close: bool) -> Result<Bytes, Failure> {
         }
         if close { None } else { Some(far) }
     };
-    let address = remote();
-    let (result, _far) = tokio::join!(upgrade(&mut near, &address, None), remote_end);
+    let ask = ask();
+    let (result, _far) = tokio::join!(upgrade(&mut near, &ask), remote_end);
     result
 }
 
@@ -43,8 +49,8 @@ fn cause(result: Result<Bytes, Failure>) -> Cause {
 #[tokio::test(start_paused = true)]
 async fn the_whole_request_comes_in_one_read_and_nothing_follows_it() {
     let (mut near, mut far) = duplex(4096);
-    let address = remote();
-    let upgraded = upgrade(&mut near, &address, None);
+    let ask = ask();
+    let upgraded = upgrade(&mut near, &ask);
     let remote_end = async {
         assert_eq!(request(&mut far).await, REQUEST);
         let more = timeout(Duration::from_secs(5), far.read_u8()).await;
@@ -57,13 +63,13 @@ async fn the_whole_request_comes_in_one_read_and_nothing_follows_it() {
 
 #[test]
 fn a_token_goes_into_the_authorization_header() {
-    let head = request_head(&remote(), Some(&Secret::new("abc.def"))).expect("valid");
+    let head = Ask::native(&uplink(REMOTE), Some(&Secret::new("abc.def"))).expect("valid").head;
     assert!(head.expose().ends_with("\r\nAuthorization: Bearer abc.def\r\n\r\n"));
 }
 
 #[test]
 fn a_token_with_a_line_end_is_refused_without_being_shown() {
-    let failure = request_head(&remote(), Some(&Secret::new("abc\r\nX: y"))).expect_err("smuggles");
+    let failure = Ask::native(&uplink(REMOTE), Some(&Secret::new("abc\r\nX: y"))).expect_err("smuggles");
     assert_eq!(failure.cause, Cause::CredentialInvalid);
     assert!(!failure.message.contains("abc"));
 }
@@ -144,4 +150,96 @@ proptest! {
         let parts = runtime.block_on(against(split, true)).map(|_| ()).map_err(|failure| failure.cause);
         prop_assert_eq!(whole, parts);
     }
+}
+
+/// A remote that answers a WebSocket request; `fields` may name the right accept as `@`.
+async fn websocket_against(fields: &str) -> Result<Bytes, Failure> {
+    let (mut near, mut far) = duplex(64 * 1024);
+    let ask = Ask::websocket(&uplink("wss://cloud.example/up"), None).expect("valid");
+    let remote_end =
+        async {
+            let request = request(&mut far).await;
+            assert!(request.starts_with(
+                "GET /up HTTP/1.1\r\nHost: cloud.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+            ));
+            assert!(request.contains("\r\nSec-WebSocket-Version: 13\r\n"));
+            assert!(request.contains("\r\nSec-WebSocket-Protocol: h2c-reverse\r\n"));
+            let key =
+                request.split("Sec-WebSocket-Key: ").nth(1).and_then(|rest| rest.split("\r\n").next()).expect("a key");
+            let fields = fields.replace('@', &websocket::accept_key(key));
+            far.write_all(format!("HTTP/1.1 101 x\r\n{fields}\r\nearly").as_bytes()).await.expect("open");
+        };
+    tokio::join!(upgrade(&mut near, &ask), remote_end).0
+}
+
+const ACCEPTED: &str = "Upgrade: WebSocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: @\r\n";
+
+#[tokio::test(start_paused = true)]
+async fn a_websocket_with_the_subprotocol_is_taken_with_what_came_behind_it() {
+    let early = websocket_against(&format!("{ACCEPTED}Sec-WebSocket-Protocol: h2c-reverse\r\n")).await;
+    assert_eq!(early.expect("switched"), "early");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_websocket_without_the_subprotocol_or_with_another_has_a_cause_of_its_own() {
+    assert_eq!(cause(websocket_against(ACCEPTED).await), Cause::WebSocketSubprotocol);
+    let other = websocket_against(&format!("{ACCEPTED}Sec-WebSocket-Protocol: chat\r\n")).await.expect_err("another");
+    assert_eq!(other.cause, Cause::WebSocketSubprotocol);
+    assert!(other.message.contains("`chat`"), "{other}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_101_that_is_no_answer_to_our_key_is_refused() {
+    for fields in [
+        "Upgrade: websocket\r\nSec-WebSocket-Protocol: h2c-reverse\r\n".to_owned(),
+        "Upgrade: websocket\r\nSec-WebSocket-Accept: AAAA\r\nSec-WebSocket-Protocol: h2c-reverse\r\n".to_owned(),
+        "Upgrade: h2c-reverse\r\nSec-WebSocket-Accept: @\r\nSec-WebSocket-Protocol: h2c-reverse\r\n".to_owned(),
+        format!("{ACCEPTED}Sec-WebSocket-Protocol: h2c-reverse\r\nSec-WebSocket-Extensions: permessage-deflate\r\n"),
+    ] {
+        assert_eq!(cause(websocket_against(&fields).await), Cause::UpgradeMalformed, "{fields}");
+    }
+}
+
+#[test]
+fn the_lab_switches_change_target_and_host_and_nothing_else() {
+    let mut uplink = uplink(REMOTE);
+    uplink.lab.path = Some("/xxx".to_owned());
+    uplink.lab.host = Some("cloud".to_owned());
+    let head = Ask::native(&uplink, None).expect("valid").head;
+    assert_eq!(
+        head.expose(),
+        "GET /xxx HTTP/1.1\r\nHost: cloud\r\nConnection: Upgrade\r\nUpgrade: h2c-reverse\r\n\r\n"
+    );
+}
+
+fn with_token(remote: &str, placement: TokenPlacement) -> Uplink {
+    let mut uplink = uplink(remote);
+    let server = AuthorizationServer {
+        id: "idp".to_owned(),
+        server_uri: "https://idp.example/".parse().expect("valid"),
+        client_id: "x".to_owned(),
+        client_auth: ClientAuth::SecretBasic { secret_file: "s".into() },
+        scopes: Vec::new(),
+        audience: None,
+        trust: Trust::SystemRoots,
+    };
+    uplink.authorization = Authorization::AccessToken(Box::new(AccessToken { server, placement }));
+    uplink
+}
+
+#[test]
+fn a_token_in_the_query_is_encoded_appended_and_not_in_the_header() {
+    for (remote, target) in [
+        ("wss://cloud/up", "GET /up?access_token=a.b%2Bc%3D HTTP/1.1"),
+        ("wss://cloud/up?site=7", "GET /up?site=7&access_token=a.b%2Bc%3D HTTP/1.1"),
+    ] {
+        let ask =
+            Ask::websocket(&with_token(remote, TokenPlacement::Query), Some(&Secret::new("a.b+c="))).expect("valid");
+        assert!(ask.head.expose().starts_with(target), "{}", ask.head.expose());
+        assert!(!ask.head.expose().contains("Authorization"));
+        assert!(!format!("{ask:?}").contains("a.b"), "never shown");
+    }
+    let ask = Ask::websocket(&with_token("wss://cloud/up", TokenPlacement::Header), Some(&Secret::new("a.b")))
+        .expect("valid");
+    assert!(ask.head.expose().contains("\r\nAuthorization: Bearer a.b\r\n"));
 }

@@ -100,6 +100,7 @@ impl Runner {
 
     async fn drive(mut self) {
         self.subscribe();
+        warn_of_lab(&self.uplink);
         self.step(Event::Start);
         loop {
             if self.draining.is_some() && self.sessions.is_empty() {
@@ -194,6 +195,9 @@ impl Runner {
         }
         if newest.device != self.uplink.device || newest.user_level != self.uplink.user_level {
             self.handler = None;
+        }
+        if newest.lab != self.uplink.lab {
+            warn_of_lab(&newest);
         }
         self.uplink = newest;
         self.subscribe();
@@ -310,6 +314,13 @@ impl Runner {
                 }
             }
         });
+    }
+}
+
+/// Switches that weaken an uplink are never silent.
+fn warn_of_lab(uplink: &Uplink) {
+    for warning in uplink.lab.warnings() {
+        tracing::warn!("{warning}");
     }
 }
 

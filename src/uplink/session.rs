@@ -164,6 +164,7 @@ fn before_preface(error: ReverseError) -> Failure {
     let cause = match error {
         ReverseError::PrefaceInvalid(_) | ReverseError::Closed(_) | ReverseError::Protocol(_) => Cause::PrefaceInvalid,
         ReverseError::Reset(_) => Cause::ConnectionReset,
+        ReverseError::Carrier(_) => Cause::WebSocketViolation,
     };
     Failure::new(cause, error.to_string())
 }
@@ -173,6 +174,7 @@ fn ended_early(error: ReverseError) -> Failure {
         ReverseError::PrefaceInvalid(_) => Cause::PrefaceInvalid,
         ReverseError::Closed(_) => Cause::ClosedByRemote,
         ReverseError::Reset(_) => Cause::ConnectionReset,
+        ReverseError::Carrier(_) => Cause::WebSocketViolation,
         ReverseError::Protocol(_) => Cause::ProtocolViolation,
     };
     Failure::new(cause, error.to_string())

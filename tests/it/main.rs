@@ -14,3 +14,4 @@ mod reverse;
 mod sidecar;
 mod smuggling;
 mod support;
+mod wss;

@@ -10,3 +10,4 @@ pub mod pki;
 pub mod raw_device;
 pub mod remote;
 pub mod sidecar;
+pub mod websocket;
