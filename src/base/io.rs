@@ -93,7 +93,7 @@ const KERNEL_QUEUE: u32 = 128 * 1024;
 ///
 /// # Errors
 /// Those of the socket.
-pub fn keep_kernel_queue_short(socket: &tokio::net::TcpStream) -> io::Result<()> {
+pub fn keep_kernel_queue_short(socket: &impl std::os::fd::AsFd) -> io::Result<()> {
     #[cfg(target_os = "linux")]
     socket2::SockRef::from(socket).set_tcp_notsent_lowat(KERNEL_QUEUE)?;
     #[cfg(not(target_os = "linux"))]

@@ -1,5 +1,5 @@
 //! L0: building blocks that know nothing of cameras or uplinks: byte streams, HTTP bodies and handlers, HTTP/2 pumps,
-//! backoff, drain, shards, tasks, secrets, watched files.
+//! backoff, drain, shards, tasks, secrets, rate caps, watched files, the network's changes.
 //!
 //! Everything above may use this room; it uses external crates only.
 
@@ -9,6 +9,8 @@ pub mod drain;
 pub mod http;
 pub mod http2;
 pub mod io;
+pub mod network;
+pub mod rate;
 pub mod secret;
 pub mod shard;
 pub mod tasks;

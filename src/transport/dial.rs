@@ -1,5 +1,8 @@
-//! From the name of a remote to a TCP connection: resolved anew at each dial, every address tried, each step with its own
-//! deadline (RFC 8305 §4 for the order of the addresses).
+//! From the name of a host to a TCP connection: resolved anew at each dial, the families racing (RFC 8305), each step with a
+//! deadline.
+//!
+//! One call of the system's resolver gives the addresses of both families in the order of RFC 6724; a family that this
+//! host cannot use fails at once and costs nothing.
 
 use std::{
     collections::VecDeque,
@@ -10,48 +13,53 @@ use std::{
     time::Duration,
 };
 
-use socket2::{SockRef, TcpKeepalive};
-use tokio::{net::TcpStream, time::timeout};
+use futures_util::{StreamExt, stream::FuturesUnordered};
+use tokio::{
+    net::TcpStream,
+    time::{sleep, timeout},
+};
 use url::Host;
 
-use crate::{
-    base::io::keep_kernel_queue_short,
-    model::failure::{Cause, Failure},
+use super::open::open;
+use crate::model::{
+    failure::{Cause, Failure},
+    network::Network,
+    step::{Step, Witness},
 };
 
 /// How long the resolver may take: two servers, two tries of 2 s each, and some air.
 const RESOLVE: Duration = Duration::from_secs(10);
 /// How long one address may take: a lost SYN is sent again after 1 s and 3 s.
 const CONNECT: Duration = Duration::from_secs(5);
-/// Addresses that are tried in one attempt; the attempt so ends within 40 s even when all are silent.
+/// After this the next address is tried beside the ones under way (RFC 8305 §5, Connection Attempt Delay).
+const NEXT: Duration = Duration::from_millis(250);
+/// Addresses that are tried in one attempt; the attempt so ends within 7 s even when all are silent.
 const ADDRESSES_MAX: usize = 8;
-/// Probes of the kernel for a connection that HTTP/2 does not watch yet: after the 101 liveness is faster.
-const KEEPALIVE: Duration = Duration::from_secs(30);
 
-/// Resolves `host` and connects to the first address that answers. Cancel safe.
+/// Why one address was not connected.
+pub(super) type Problem = (Cause, String);
+
+/// Resolves `host` and connects to the first address that answers, by the settings of `network`. Cancel safe.
 ///
 /// # Errors
 /// A cause of the phases resolve and dial.
-pub async fn dial(host: &Host<String>, port: u16) -> Result<TcpStream, Failure> {
+pub(super) async fn dial(
+    host: &Host<String>,
+    port: u16,
+    network: &Network,
+    witness: &dyn Witness,
+) -> Result<TcpStream, Failure> {
     let addresses = match host {
         Host::Ipv4(ip) => vec![SocketAddr::new(IpAddr::V4(*ip), port)],
         Host::Ipv6(ip) => vec![SocketAddr::new(IpAddr::V6(*ip), port)],
         Host::Domain(name) => {
             let lookup = async { Ok(tokio::net::lookup_host((name.as_str(), port)).await?.collect()) };
-            resolve(name, lookup).await?
+            let found = interleaved(resolve(name, lookup).await?);
+            witness.saw(Step::Resolved { name: name.clone(), addresses: found.clone() });
+            found
         }
     };
-    let stream = first_of(&interleaved(addresses), TcpStream::connect).await?;
-    let socket = SockRef::from(&stream);
-    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(Duration::from_secs(10));
-    stream
-        .set_nodelay(true)
-        .and_then(|()| socket.set_tcp_keepalive(&keepalive))
-        .and_then(|()| keep_kernel_queue_short(&stream))
-        .map_err(|error| {
-            Failure::new(Cause::Unreachable, format!("cannot set up the socket to {host}:{port}: {error}"))
-        })?;
-    Ok(stream)
+    race(&addresses, |address| open(address, network)).await
 }
 
 async fn resolve(
@@ -68,17 +76,17 @@ async fn resolve(
         )),
         Ok(Err(error)) => Err(Failure::new(
             Cause::NameNotResolved,
-            format!("`{name}` has no address ({error}); check the name in remoteAddress and the DNS of this host"),
+            format!("`{name}` has no address ({error}); check the name in the configuration and the DNS of this host"),
         )),
         Ok(Ok(addresses)) if addresses.is_empty() => Err(Failure::new(
             Cause::NameNotResolved,
-            format!("`{name}` has no address; check the name in remoteAddress"),
+            format!("`{name}` has no address; check the name in the configuration"),
         )),
         Ok(Ok(addresses)) => Ok(addresses),
     }
 }
 
-/// The resolver's order with the families taking turns, so that a dead IPv6 costs one deadline and not all of them.
+/// The resolver's order with the families taking turns (RFC 8305 §4).
 fn interleaved(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     let Some(first) = addresses.first().copied() else { return addresses };
     let (mut own, mut other): (VecDeque<_>, VecDeque<_>) =
@@ -96,97 +104,69 @@ fn interleaved(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     order
 }
 
-/// Connects to one address after the other until one answers.
-async fn first_of<T, F>(addresses: &[SocketAddr], connect: impl Fn(SocketAddr) -> F) -> Result<T, Failure>
+/// Tries one address after the other, each a little later than the one before or as soon as that has failed; the first that
+/// stands wins, the others are dropped.
+async fn race<T, F>(addresses: &[SocketAddr], connect: impl Fn(SocketAddr) -> F) -> Result<T, Failure>
 where
-    F: Future<Output = io::Result<T>>,
+    F: Future<Output = Result<T, Problem>>,
 {
-    let mut sentence = String::new();
-    let mut worst: Option<Cause> = None;
-    for &address in addresses {
-        let (cause, problem) = match timeout(CONNECT, connect(address)).await {
-            Ok(Ok(connected)) => return Ok(connected),
-            Err(_) => (Cause::DialTimeout, format!("no answer within {} s", CONNECT.as_secs())),
-            Ok(Err(error)) => match error.kind() {
-                io::ErrorKind::ConnectionRefused => {
-                    (Cause::ConnectionRefused, "connection refused, nothing listens there".to_owned())
-                }
-                io::ErrorKind::TimedOut => (Cause::DialTimeout, "no answer".to_owned()),
-                _ => (Cause::Unreachable, error.to_string()),
-            },
+    let mut waiting = addresses.iter().copied();
+    let mut running = FuturesUnordered::new();
+    let mut problems: Vec<(SocketAddr, Problem)> = Vec::new();
+    loop {
+        let Some(address) = waiting.next() else {
+            // None is left to start: the rest decides.
+            return match finish(&mut running, &mut problems).await {
+                Some(connected) => Ok(connected),
+                None => Err(all_failed(addresses, problems)),
+            };
         };
-        let _ = write!(sentence, "{}{address}: {problem}", if sentence.is_empty() { "" } else { "; " });
-        // The enum's order is that of what a person can act on: a refusal says more than a silence.
-        worst = Some(worst.map_or(cause, |worst| worst.min(cause)));
+        let connecting = connect(address);
+        running.push(async move {
+            let outcome = timeout(CONNECT, connecting).await;
+            (
+                address,
+                outcome
+                    .unwrap_or_else(|_| Err((Cause::DialTimeout, format!("no answer within {} s", CONNECT.as_secs())))),
+            )
+        });
+        tokio::select! {
+            biased;
+            Some((address, outcome)) = running.next() => match outcome {
+                Ok(connected) => return Ok(connected),
+                Err(problem) => problems.push((address, problem)),
+            },
+            () = sleep(NEXT) => {}
+        }
     }
-    let cause = worst.unwrap_or(Cause::NameNotResolved);
-    Err(Failure::new(cause, format!("cannot connect: {sentence}; check address, port and firewall")))
+}
+
+async fn finish<T>(
+    running: &mut FuturesUnordered<impl Future<Output = (SocketAddr, Result<T, Problem>)>>,
+    problems: &mut Vec<(SocketAddr, Problem)>,
+) -> Option<T> {
+    while let Some((address, outcome)) = running.next().await {
+        match outcome {
+            Ok(connected) => return Some(connected),
+            Err(problem) => problems.push((address, problem)),
+        }
+    }
+    None
+}
+
+/// One sentence for all, in the order in which the addresses were tried.
+fn all_failed(addresses: &[SocketAddr], problems: Vec<(SocketAddr, Problem)>) -> Failure {
+    let mut sentence = String::new();
+    for address in addresses {
+        if let Some((_, (_, problem))) = problems.iter().find(|(failed, _)| failed == address) {
+            let _ = write!(sentence, "{}{address}: {problem}", if sentence.is_empty() { "" } else { "; " });
+        }
+    }
+    // The enum's order is that of what a person can act on: a refusal says more than a silence.
+    let cause = problems.iter().map(|(_, (cause, _))| *cause).min().unwrap_or(Cause::NameNotResolved);
+    Failure::new(cause, format!("cannot connect: {sentence}; check address, port and firewall"))
 }
 
 #[cfg(test)]
-mod tests {
-    use std::future::{pending, ready};
-
-    use super::*;
-
-    fn address(text: &str) -> SocketAddr {
-        text.parse().expect("an address")
-    }
-
-    #[test]
-    fn the_families_take_turns_and_the_number_is_bounded() {
-        let mut resolved: Vec<_> = (1..=20).map(|n| address(&format!("[2001:db8::{n}]:443"))).collect();
-        resolved.push(address("192.0.2.1:443"));
-        let order = interleaved(resolved);
-        assert_eq!(order[..3], [address("[2001:db8::1]:443"), address("192.0.2.1:443"), address("[2001:db8::2]:443")]);
-        assert_eq!(order.len(), ADDRESSES_MAX);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_silent_address_gives_way_to_the_next() {
-        let addresses = [address("192.0.2.1:443"), address("192.0.2.2:443")];
-        let connected = first_of(&addresses, |tried| async move {
-            if tried == address("192.0.2.1:443") { pending().await } else { Ok(tried) }
-        })
-        .await;
-        assert_eq!(connected, Ok(address("192.0.2.2:443")));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn silence_everywhere_is_a_timeout_that_names_the_addresses() {
-        let addresses = [address("192.0.2.1:443"), address("192.0.2.2:443")];
-        let began = tokio::time::Instant::now();
-        let failure = first_of(&addresses, |_| pending::<io::Result<()>>()).await.expect_err("silent");
-        assert_eq!(failure.cause, Cause::DialTimeout);
-        assert!(failure.message.contains("192.0.2.2:443"), "{failure}");
-        assert_eq!(began.elapsed(), CONNECT * 2);
-    }
-
-    #[tokio::test]
-    async fn a_refusal_and_an_error_are_told_apart() {
-        for (kind, cause) in [
-            (io::ErrorKind::ConnectionRefused, Cause::ConnectionRefused),
-            (io::ErrorKind::NetworkUnreachable, Cause::Unreachable),
-        ] {
-            let failure =
-                first_of(&[address("192.0.2.1:443")], |_| ready(Err::<(), _>(kind.into()))).await.expect_err("fails");
-            assert_eq!(failure.cause, cause);
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_silent_resolver_is_a_cause_of_its_own() {
-        let failure = resolve("cloud.example", pending()).await.expect_err("silent");
-        assert_eq!(failure.cause, Cause::ResolveTimeout);
-        let failure = resolve("cloud.example", ready(Ok(Vec::new()))).await.expect_err("no address");
-        assert_eq!(failure.cause, Cause::NameNotResolved);
-    }
-
-    #[tokio::test]
-    async fn a_listening_port_is_reached_without_delay_of_small_writes() {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("loopback");
-        let port = listener.local_addr().expect("bound").port();
-        let stream = dial(&Host::Ipv4(std::net::Ipv4Addr::LOCALHOST), port).await.expect("listens");
-        assert!(stream.nodelay().expect("open"));
-    }
-}
+#[path = "dial_tests.rs"]
+mod tests;

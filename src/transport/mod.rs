@@ -14,6 +14,7 @@ mod answer;
 mod carrier;
 mod dial;
 pub mod https;
+mod open;
 pub mod reach;
 mod secure;
 pub mod socket;

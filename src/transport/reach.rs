@@ -48,11 +48,11 @@ impl Reach {
     pub async fn open(
         &self,
         destination: Destination<'_>,
-        _network: &Network,
+        network: &Network,
         witness: &dyn Witness,
     ) -> Result<Reached, Failure> {
         let Destination { host, port } = destination;
-        let tcp = dial(host, port).await?;
+        let tcp = dial(host, port, network, witness).await?;
         let ends = tcp.peer_addr().and_then(|peer| Ok((peer, tcp.local_addr()?)));
         let (peer, local) = ends.map_err(|error| {
             Failure::new(Cause::Unreachable, format!("{host}:{port} closed the connection at once: {error}"))
