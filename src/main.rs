@@ -129,6 +129,7 @@ async fn status(arguments: &cli::Status) -> Ended {
 
 async fn run(arguments: &cli::Run, telemetry: TelemetryView) -> Ended {
     let app = App::build(app::Options {
+        proxies: app::Proxies::from_environment(arguments.proxy_credentials_file.clone()),
         config: arguments.config.clone(),
         admin: arguments.admin,
         grace: arguments.grace_period,

@@ -21,12 +21,14 @@ use std::{
 use tokio::sync::mpsc;
 
 use self::{reloads::Reloads, traced::Traced};
+pub use crate::transport::proxy::choice::Proxies;
 use crate::{
     admin::{Admin, AdminState, Readiness, status},
     authz::{Authorizer, mtls::MutualTls},
     base::{
         drain::{Drain, Draining, drain},
         http::Handler,
+        network::NetworkWatch,
         shard::Shards,
         watch::FileWatcher,
     },
@@ -72,6 +74,8 @@ pub struct Options {
     pub exit_on_invalid: bool,
     /// Whether requests get a span each: only when traces are exported.
     pub trace_requests: bool,
+    /// The proxies of the process.
+    pub proxies: Proxies,
     /// What `PUT /log-level` changes.
     pub level: LevelHandle,
 }
@@ -94,6 +98,8 @@ pub struct App {
     source: Box<dyn ConfigSource>,
     served: Served,
     supervisor: Supervisor,
+    /// Ends with the app, after the uplinks that it wakes.
+    _network: NetworkWatch,
     exit_on_invalid: bool,
     reload_now: (mpsc::Sender<()>, mpsc::Receiver<()>),
 }
@@ -121,13 +127,15 @@ impl App {
         let admin = Admin::bind(options.admin, Arc::new(state)).await?;
 
         let watcher = FileWatcher::start();
+        let network = NetworkWatch::start();
         let authorizers = authorizers(&watcher);
-        let transports = transports();
+        let transports = transports(Reach::new(options.proxies));
         let parts = Parts {
             authorizers,
             transports,
             handler: handler(options.trace_requests),
             board: Arc::clone(&board),
+            network: network.subscribe(),
             metrics: uplink_metrics,
             limits: Limits::default(),
             grace: options.grace,
@@ -142,6 +150,7 @@ impl App {
             source: Box::new(FileSource::new(options.config, watcher)),
             served: served(),
             supervisor,
+            _network: network,
             exit_on_invalid: options.exit_on_invalid,
             reload_now: mpsc::channel(1),
         })
@@ -321,8 +330,7 @@ fn authorizers(watcher: &Arc<FileWatcher>) -> BTreeMap<AuthorizationMode, Arc<dy
 }
 
 /// A new way to carry an uplink is registered here.
-fn transports() -> BTreeMap<Scheme, Arc<dyn Transport>> {
-    let reach = Reach::new();
+fn transports(reach: Reach) -> BTreeMap<Scheme, Arc<dyn Transport>> {
     let all: [Arc<dyn Transport>; 2] = [Arc::new(Https::new(reach.clone())), Arc::new(Wss::new(reach))];
     all.into_iter().map(|one| (one.scheme(), one)).collect()
 }

@@ -113,6 +113,9 @@ pub struct Run {
     /// Threads that carry uplinks; each uplink stays on one
     #[arg(long, env = "ONVIF_UPLINK_THREADS", value_name = "N", default_value = "1", value_parser = threads)]
     pub threads: NonZeroUsize,
+    /// File with USER:PASSWORD for the proxy that HTTPS_PROXY names
+    #[arg(long, env = "ONVIF_UPLINK_PROXY_CREDENTIALS_FILE", value_name = "FILE")]
+    pub proxy_credentials_file: Option<PathBuf>,
     /// End with 78 when the first configuration is unusable, instead of waiting for a mended one
     #[arg(long, env = "ONVIF_UPLINK_EXIT_ON_INVALID", action = ArgAction::SetTrue, value_parser = BoolishValueParser::new())]
     pub exit_on_invalid: bool,

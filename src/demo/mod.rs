@@ -135,6 +135,8 @@ impl Demo {
 /// The sidecar on its usual admin address, or on a free one when another process has that.
 async fn sidecar(config: &Path, level: LevelHandle) -> io::Result<App> {
     let mut options = app::Options {
+        // All of the demo is on this machine.
+        proxies: app::Proxies::default(),
         config: config.to_owned(),
         admin: ADMIN,
         grace: GRACE,

@@ -192,7 +192,7 @@ async fn an_uplink_to_a_bare_address_connects_and_says_what_tls_came_to() {
         stream.write_all(b"HTTP/1.1 101 x\r\n\r\nPRI").await.expect("open");
         stream
     };
-    let transport = Https::new(Reach::new());
+    let transport = Https::new(Reach::default());
     let (connected, _stream) = tokio::join!(transport.connect(&uplink, grant, &()), remote);
     let connected = connected.expect("connects");
     assert_eq!(connected.peer, address);
@@ -225,6 +225,6 @@ async fn a_port_where_nothing_listens_is_refused() {
     let uplink = bench.uplink(&listener.local_addr().expect("bound").to_string());
     drop(listener);
     let grant = MutualTls::new(FileWatcher::start()).grant(&uplink, &()).await.expect("usable");
-    let failure = Https::new(Reach::new()).connect(&uplink, grant, &()).await.err().expect("refused");
+    let failure = Https::new(Reach::default()).connect(&uplink, grant, &()).await.err().expect("refused");
     assert_eq!(failure.cause, Cause::ConnectionRefused);
 }

@@ -15,6 +15,7 @@ mod carrier;
 mod dial;
 pub mod https;
 mod open;
+pub mod proxy;
 pub mod reach;
 mod secure;
 pub mod socket;

@@ -9,6 +9,7 @@
 //! - [`metrics`], [`measured`]: what it tells machines.
 
 pub mod liveness;
+mod look;
 pub mod measured;
 pub mod metrics;
 pub mod parts;
@@ -17,7 +18,10 @@ pub mod runner;
 pub mod session;
 pub mod state;
 pub mod supervisor;
+mod waits;
 
+#[cfg(test)]
+mod network_tests;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use tokio::sync::watch;
+
 use super::metrics::UplinkMetrics;
 use crate::{
     authz::Authorizer,
@@ -24,6 +26,8 @@ pub struct Parts {
     pub handler: MakeHandler,
     /// Where runners write what became of them.
     pub board: Arc<StatusBoard>,
+    /// Wakes when the network of this host changed.
+    pub network: watch::Receiver<u64>,
     /// Where they count.
     pub metrics: Arc<UplinkMetrics>,
     /// What a remote may use of us.

@@ -3,28 +3,36 @@
 //! The attempt under way is a future of this task; each session is a task of its own that this one owns, so that a busy
 //! session never polls the machine. When the runner ends or is aborted, so do its sessions.
 
-use std::{collections::HashMap, sync::Arc, time::SystemTime};
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use tokio::{
     sync::watch,
     task::{Id, JoinSet},
-    time::{Instant, sleep_until},
+    time::Instant,
 };
 use tracing::Instrument;
 
 use super::{
+    look::look,
     measured::Measured,
     metrics::Series,
     parts::Parts,
     report::{Entry, FailureLog},
     session::{Dialer, Established, establish},
     state::{Action, Event, Machine, State},
+    waits::{at, changed, drained, pending_or},
 };
 use crate::{
     base::{
         backoff::Backoff,
         drain::{Drain, DrainSwitch, Draining, drain},
         http::{BoxFuture, Handler},
+        network::Way,
     },
     model::{
         failure::{Cause, Failure},
@@ -51,9 +59,18 @@ pub struct Runner {
     established: Option<Box<Established>>,
     sessions: JoinSet<Result<(), Failure>>,
     switches: HashMap<Id, DrainSwitch>,
-    current: Option<Id>,
+    current: Option<Current>,
+    network: watch::Receiver<u64>,
+    look: Option<BoxFuture<'static, Way>>,
     series: Arc<Series>,
     failures: FailureLog,
+}
+
+/// The session that counts, and the ends of its connection.
+struct Current {
+    id: Id,
+    local: SocketAddr,
+    peer: SocketAddr,
 }
 
 /// What woke the runner.
@@ -63,6 +80,8 @@ enum Happening {
     Attempt(Outcome),
     Settings,
     Material,
+    Network,
+    Looked(Way),
     Timer,
 }
 
@@ -72,6 +91,7 @@ impl Runner {
         let uplink = settings.borrow().clone();
         let key = uplink.key();
         let series = parts.metrics.series(&key);
+        let network = parts.network.clone();
         Self {
             parts,
             entry,
@@ -87,6 +107,8 @@ impl Runner {
             sessions: JoinSet::new(),
             switches: HashMap::new(),
             current: None,
+            network,
+            look: None,
             series,
             failures: FailureLog::default(),
         }
@@ -122,6 +144,8 @@ impl Runner {
                     tracing::info!("certificate, key or trust anchors changed");
                     self.step(Event::Material);
                 }
+                Happening::Network => self.look_at_the_network(),
+                Happening::Looked(way) => self.network_changed(way),
                 Happening::Timer => self.step(Event::Timer),
             }
         }
@@ -138,6 +162,8 @@ impl Runner {
             outcome = pending_or(&mut self.attempt) => Happening::Attempt(outcome),
             () = changed(Some(&mut self.settings)) => Happening::Settings,
             () = changed(self.material.as_mut()) => Happening::Material,
+            () = changed(Some(&mut self.network)) => Happening::Network,
+            way = pending_or(&mut self.look) => Happening::Looked(way),
             () = at(self.machine.deadline()) => Happening::Timer,
         }
     }
@@ -149,6 +175,7 @@ impl Runner {
                 Action::Abandon => self.attempt = None,
                 Action::Connect => self.connect(),
                 Action::Retire => self.retire(),
+                Action::Cut => self.cut(),
                 Action::Promote => self.promote(),
             }
         }
@@ -249,6 +276,7 @@ impl Runner {
         let span = tracing::info_span!("session", peer = %established.peer, tls = %session.tls.version);
         tracing::info!(attempt = self.machine.attempt(), peer = %established.peer, "uplink is online");
         let counted = self.series.session(Arc::clone(&established.activity));
+        let (local, peer) = (established.local, established.peer);
         let serve = async move {
             let ended = established.serve(handler, part).await;
             drop(counted);
@@ -256,7 +284,7 @@ impl Runner {
         };
         let id = self.sessions.spawn(serve.instrument(span)).id();
         self.switches.insert(id, switch);
-        self.current = Some(id);
+        self.current = Some(Current { id, local, peer });
         self.failures.clear();
         self.entry.update(|status| {
             status.error = None;
@@ -267,15 +295,50 @@ impl Runner {
     /// Starts the drain of the current session; it goes on as one of the old ones.
     fn retire(&mut self) {
         let old = self.current.take();
-        if let Some(switch) = old.and_then(|id| self.switches.get(&id)) {
+        if let Some(switch) = old.and_then(|old| self.switches.get(&old.id)) {
             tracing::info!("the session drains");
             switch.start(self.parts.grace);
         }
     }
 
+    /// Drops the current session without a word: there is no way for one.
+    fn cut(&mut self) {
+        let Some(Current { id, local, peer }) = self.current.take() else { return };
+        if let Some(switch) = self.switches.get(&id) {
+            switch.start(Duration::ZERO);
+        }
+        self.series.failure(Cause::NetworkChanged);
+        let sentence = format!(
+            "the network of this host changed: {} is not its address any more, or has no way to {}; dialing anew",
+            local.ip(),
+            peer.ip()
+        );
+        let attempt = self.machine.attempt();
+        self.entry.update(|status| status.session = None);
+        self.tell(Failure::new(Cause::NetworkChanged, sentence), attempt);
+    }
+
+    /// Asks the kernel about this uplink's way.
+    fn look_at_the_network(&mut self) {
+        self.network.mark_unchanged();
+        let ends = self.current.as_ref().map(|current| (current.local.ip(), current.peer));
+        self.look = Some(look(&self.uplink.key(), ends));
+    }
+
+    fn network_changed(&mut self, way: Way) {
+        self.look = None;
+        match way {
+            Way::Same => {}
+            // Who starts from a source of the configuration keeps it, wherever the kernel would go by itself.
+            Way::Other if self.current.is_some() && self.uplink.network.source.is_some() => {}
+            Way::Other => self.step(Event::Network { lost: false }),
+            Way::Gone => self.step(Event::Network { lost: self.current.is_some() }),
+        }
+    }
+
     fn session_ended(&mut self, id: Id, ended: Result<(), Failure>) {
         self.switches.remove(&id);
-        if self.current != Some(id) {
+        if self.current.as_ref().is_none_or(|current| current.id != id) {
             tracing::debug!(?ended, "a drained session ended");
             return;
         }
@@ -321,39 +384,6 @@ impl Runner {
 fn warn_of_lab(uplink: &Uplink) {
     for warning in uplink.lab.warnings() {
         tracing::warn!("{warning}");
-    }
-}
-
-/// The start of the drain, or after it a nearer deadline.
-async fn drained(drain: &mut Drain, draining: Option<Draining>) -> Draining {
-    match draining {
-        Some(draining) => drain.nearer_than(draining.deadline).await,
-        None => drain.started().await,
-    }
-}
-
-async fn pending_or(attempt: &mut Option<BoxFuture<'static, Outcome>>) -> Outcome {
-    match attempt {
-        Some(attempt) => attempt.await,
-        None => std::future::pending().await,
-    }
-}
-
-/// Resolves at the next change; never when the sender is gone, because nothing will change any more.
-async fn changed<T>(receiver: Option<&mut watch::Receiver<T>>) {
-    let news = match receiver {
-        Some(receiver) => receiver.changed().await.is_ok(),
-        None => false,
-    };
-    if !news {
-        std::future::pending::<()>().await;
-    }
-}
-
-async fn at(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => sleep_until(deadline).await,
-        None => std::future::pending().await,
     }
 }
 

@@ -6,7 +6,7 @@
 //!                      ^        |  Failed                 |  Ended, no attempt under way
 //!                      |        v                         v
 //!                      +---- Waiting{until} <-------------+
-//!                    Timer, Settings, Material
+//!                    Timer, Settings, Material, Network
 //!
 //!  any --Drain--> Draining --Gone--> Stopped
 //! ```
@@ -14,7 +14,8 @@
 //! Online holds the make-before-break: new material or new settings start the attempt of a *successor* while the session
 //! goes on. When the successor stands, the old session is retired (drains) and the new one is the current one. A
 //! successor with new material may fail as often as it likes, the session goes on; one with new settings that fails its
-//! first attempt retires the session, because the old settings are no longer wanted.
+//! first attempt retires the session, because the old settings are no longer wanted. A changed network that leaves the session
+//! its way out but would send a new one elsewhere counts as new material; one that takes it away cuts the session.
 
 use std::time::Duration;
 
@@ -97,6 +98,11 @@ pub enum Event {
     Material,
     /// The configuration of the uplink changed.
     Settings,
+    /// The network changed in a way that matters to this uplink.
+    Network {
+        /// The current session's address or way is gone; it is dead.
+        lost: bool,
+    },
     /// The uplink shall end.
     Drain,
     /// No session is left, drained ones included.
@@ -112,6 +118,8 @@ pub enum Action {
     Connect,
     /// Drain the current session; it is not the current one any more.
     Retire,
+    /// Drop the current session: nothing can be sent on it any more.
+    Cut,
     /// Make what the attempt came to the current session.
     Promote,
 }
@@ -172,6 +180,7 @@ impl Machine {
             Event::Timer => self.timer(now),
             Event::Material => self.material(now),
             Event::Settings => self.settings(),
+            Event::Network { lost } => self.network(lost, now),
             Event::Drain => self.drain(),
             Event::Gone if self.state == State::Draining => {
                 self.state = State::Stopped;
@@ -280,6 +289,32 @@ impl Machine {
         };
         let mut actions = if self.connecting() { vec![Action::Abandon] } else { Vec::new() };
         actions.extend(self.connect(state));
+        actions
+    }
+
+    /// What is under way goes by the old network: it is begun anew, as early as [`Self::material`] would allow.
+    fn network(&mut self, lost: bool, now: Instant) -> Vec<Action> {
+        let mut actions = Vec::new();
+        match self.state {
+            State::Online { .. } if lost => {
+                if self.connecting() {
+                    actions.push(Action::Abandon);
+                }
+                actions.push(Action::Cut);
+                self.state = State::Waiting { until: now + self.backoff.next_delay(None) };
+            }
+            State::Connecting | State::Online { successor: Successor::Connecting(_), .. } => {
+                if self.early.is_some_and(|early| now < early + EARLY_GAP) {
+                    return actions;
+                }
+                self.early = Some(now);
+                actions.push(Action::Abandon);
+                actions.extend(self.connect(self.state));
+                return actions;
+            }
+            _ => {}
+        }
+        actions.extend(self.material(now));
         actions
     }
 

@@ -63,6 +63,36 @@ fn only_a_session_that_lasted_starts_the_ascent_over() {
 }
 
 #[test]
+fn a_lost_network_cuts_the_session_and_dials_at_once_but_not_in_a_storm() {
+    let now = Instant::now();
+    let mut machine = online(now);
+    assert_eq!(machine.on(Event::Network { lost: true }, now), [Action::Cut, Action::Connect]);
+    assert_eq!(machine.state(), State::Connecting);
+    machine.on(Event::Connected, now + secs(1));
+    assert_eq!(machine.on(Event::Network { lost: true }, now + secs(1)), [Action::Cut]);
+    assert!(wait(&machine, now + secs(1)) <= EARLY_GAP, "bounded like flapping material");
+}
+
+#[test]
+fn another_way_out_makes_a_successor_while_the_session_goes_on() {
+    let now = Instant::now();
+    let mut machine = online(now);
+    assert_eq!(machine.on(Event::Network { lost: false }, now), [Action::Connect]);
+    assert!(matches!(machine.state(), State::Online { successor: Successor::Connecting(_), .. }));
+    assert_eq!(machine.on(Event::Connected, now + secs(1)), [Action::Retire, Action::Promote]);
+}
+
+#[test]
+fn an_attempt_under_way_begins_anew_and_a_wait_is_shortened() {
+    let (mut machine, now) = (connecting(), Instant::now());
+    assert_eq!(machine.on(Event::Network { lost: false }, now), [Action::Abandon, Action::Connect]);
+    assert_eq!(machine.on(Event::Network { lost: false }, now + secs(1)), [], "not in a storm");
+    machine.on(FAILED, now + secs(1));
+    let later = now + EARLY_GAP;
+    assert_eq!(machine.on(Event::Network { lost: false }, later), [Action::Connect]);
+}
+
+#[test]
 fn retry_after_is_honoured_even_when_material_changes() {
     let (mut machine, now) = (connecting(), Instant::now());
     machine.on(Event::Failed { retry_after: Some(secs(90)) }, now);
@@ -124,7 +154,7 @@ fn an_attempt_under_way_goes_on_when_the_old_session_ends() {
 }
 
 fn events() -> impl Strategy<Value = Vec<(u8, u64)>> {
-    prop::collection::vec((0u8..9, 0u64..20_000), 0..120)
+    prop::collection::vec((0u8..11, 0u64..20_000), 0..120)
 }
 
 proptest! {
@@ -143,6 +173,8 @@ proptest! {
                 6 => Event::Material,
                 7 => Event::Settings,
                 8 if millis < 1000 => Event::Drain,
+                9 => Event::Network { lost: false },
+                10 => Event::Network { lost: session },
                 _ => Event::Timer,
             };
             attempt &= !matches!(event, Event::Connected | Event::Failed { .. });
@@ -152,7 +184,7 @@ proptest! {
                 match action {
                     Action::Abandon => { prop_assert!(attempt); attempt = false; }
                     Action::Connect => { prop_assert!(!attempt && !drained); attempt = true; }
-                    Action::Retire => { prop_assert!(session); session = false; }
+                    Action::Retire | Action::Cut => { prop_assert!(session); session = false; }
                     Action::Promote => { prop_assert!(!session && !drained); session = true; }
                 }
             }

@@ -97,6 +97,8 @@ pub struct Arrival {
 pub struct FakeTransport {
     arrivals: mpsc::UnboundedSender<Arrival>,
     pub failures: Mutex<VecDeque<Failure>>,
+    /// Our end of the connections that it makes.
+    pub local: Mutex<Ipv4Addr>,
 }
 
 impl Transport for FakeTransport {
@@ -111,6 +113,7 @@ impl Transport for FakeTransport {
         _: &'a dyn Witness,
     ) -> BoxFuture<'a, Result<Connected, Failure>> {
         let (near, far) = tokio::io::duplex(64 << 10);
+        let local = *self.local.lock().expect("one thread");
         let failure = self.failures.lock().expect("one thread").pop_front();
         let _ = self.arrivals.send(Arrival { at: tokio::time::Instant::now(), uplink: uplink.clone(), stream: far });
         Box::pin(async move {
@@ -120,7 +123,7 @@ impl Transport for FakeTransport {
                     stream: Box::new(Direct(near)),
                     early: Bytes::new(),
                     peer: SocketAddr::from((Ipv4Addr::LOCALHOST, 443)),
-                    local: SocketAddr::from((Ipv4Addr::LOCALHOST, 50_000)),
+                    local: SocketAddr::from((local, 50_000)),
                     tls: TlsFacts::default(),
                 }),
             }
@@ -149,6 +152,8 @@ pub struct World {
     pub registry: Registry,
     pub authorizer: Arc<FakeAuthorizer>,
     pub transport: Arc<FakeTransport>,
+    /// Tells that the network of the host changed.
+    pub network: watch::Sender<u64>,
     pub arrivals: mpsc::UnboundedReceiver<Arrival>,
 }
 
@@ -161,8 +166,13 @@ impl World {
             .with_root_certificates(rustls::RootCertStore::empty())
             .with_no_client_auth();
         let authorizer = Arc::new(FakeAuthorizer { tls: Arc::new(tls), material: watch::Sender::new(0) });
+        let network = watch::Sender::new(0);
         let (sender, arrivals) = mpsc::unbounded_channel();
-        let transport = Arc::new(FakeTransport { arrivals: sender, failures: Mutex::default() });
+        let transport = Arc::new(FakeTransport {
+            arrivals: sender,
+            failures: Mutex::default(),
+            local: Mutex::new(Ipv4Addr::LOCALHOST),
+        });
         let (board, mut registry) = (StatusBoard::new(), Registry::with_prefix("onvif_uplink"));
         let parts = Parts {
             authorizers: BTreeMap::from([(AuthorizationMode::Mtls, Arc::clone(&authorizer) as Arc<dyn Authorizer>)]),
@@ -173,12 +183,13 @@ impl World {
                 Arc::new(SlowDevice(port))
             }),
             board: Arc::clone(&board),
+            network: network.subscribe(),
             metrics: UplinkMetrics::register(&mut registry, Arc::clone(&board)),
             limits: Limits::default(),
             grace: Duration::from_secs(20),
         };
         let supervisor = Supervisor::new(parts, Box::new(|_| ShardHandle::current()));
-        Self { supervisor, board, registry, authorizer, transport, arrivals }
+        Self { supervisor, board, registry, authorizer, transport, network, arrivals }
     }
 
     pub fn fail_next(&self, failure: Failure) {

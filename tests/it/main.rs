@@ -9,6 +9,7 @@ mod linger;
 mod metrics;
 mod personas;
 mod process;
+mod proxy;
 mod quirks;
 mod reverse;
 mod sidecar;

@@ -10,7 +10,7 @@ use std::{
 };
 
 use onvif_uplink::{
-    app::{App, Options, Outcome},
+    app::{App, Options, Outcome, Proxies},
     base::drain::{DrainSwitch, drain},
     model::{
         failure::Cause,
@@ -155,6 +155,7 @@ impl Sidecar {
             threads: NonZeroUsize::MIN,
             exit_on_invalid: false,
             trace_requests: false,
+            proxies: Proxies::default(),
             level: LevelHandle::detached(),
         };
         change(&mut options);
