@@ -28,7 +28,7 @@ static ASK: LazyLock<Ask> = LazyLock::new(|| {
 
 fuzz_target!(|answer: &[u8]| {
     let mut stream = io::join(answer, io::sink());
-    if let Ok(early) = RUNTIME.block_on(upgrade(&mut stream, &ASK)) {
+    if let Ok(early) = RUNTIME.block_on(upgrade(&mut stream, &ASK, &())) {
         assert!(early.len() < answer.len(), "what follows the head is shorter than the answer");
     }
 });

@@ -24,7 +24,7 @@ use self::{reloads::Reloads, traced::Traced};
 pub use crate::transport::proxy::choice::Proxies;
 use crate::{
     admin::{Admin, AdminState, Readiness, status},
-    authz::{Authorizer, mtls::MutualTls},
+    authz::{Authorizer, mtls::MutualTls, token::AccessTokens},
     base::{
         drain::{Drain, Draining, drain},
         http::Handler,
@@ -47,7 +47,7 @@ use crate::{
     onvif::misplaced::Misplaced,
     reverse::Limits,
     telemetry::{logs::LevelHandle, metrics::Metrics},
-    transport::{Transport, https::Https, reach::Reach, wss::Wss},
+    transport::{Transport, fetch::HttpsFetch, https::Https, reach::Reach, wss::Wss},
     uplink::{
         metrics::UplinkMetrics,
         supervisor::{MakeHandler, Parts, Supervisor},
@@ -128,8 +128,9 @@ impl App {
 
         let watcher = FileWatcher::start();
         let network = NetworkWatch::start();
-        let authorizers = authorizers(&watcher);
-        let transports = transports(Reach::new(options.proxies));
+        let reach = Reach::new(options.proxies);
+        let authorizers = authorizers(&watcher, &reach);
+        let transports = transports(reach);
         let parts = Parts {
             authorizers,
             transports,
@@ -318,14 +319,16 @@ pub fn schema() -> serde_json::Value {
 fn served() -> Served {
     Served {
         schemes: vec![Https::SCHEME, Wss::SCHEME],
-        authorization_modes: vec![MutualTls::MODE],
+        authorization_modes: vec![MutualTls::MODE, AccessTokens::MODE],
         ..Served::default()
     }
 }
 
 /// A new way to show the remote who we are is registered here.
-fn authorizers(watcher: &Arc<FileWatcher>) -> BTreeMap<AuthorizationMode, Arc<dyn Authorizer>> {
-    let all: [Arc<dyn Authorizer>; 1] = [Arc::new(MutualTls::new(Arc::clone(watcher)))];
+fn authorizers(watcher: &Arc<FileWatcher>, reach: &Reach) -> BTreeMap<AuthorizationMode, Arc<dyn Authorizer>> {
+    let fetch = Arc::new(HttpsFetch::new(reach.clone()));
+    let all: [Arc<dyn Authorizer>; 2] =
+        [Arc::new(MutualTls::new(Arc::clone(watcher))), Arc::new(AccessTokens::new(Arc::clone(watcher), fetch))];
     all.into_iter().map(|one| (one.mode(), one)).collect()
 }
 

@@ -12,6 +12,7 @@ use crate::{
 };
 
 pub mod mtls;
+pub mod token;
 
 /// The usable result of an authorization; good for one attempt.
 #[derive(Clone, Debug)]
@@ -35,9 +36,9 @@ pub trait Authorizer: Send + Sync + 'static {
     /// A [`Failure`] with a cause of the phase authorize: the uplink stays offline and tries again.
     fn grant<'a>(&'a self, uplink: &'a Uplink, witness: &'a dyn Witness) -> BoxFuture<'a, Result<Grant, Failure>>;
 
-    /// The remote answered 401 to the last grant: what was kept of it is dropped. Returns whether a grant that is made anew
+    /// The remote answered 401 to a grant with this token: it is dropped if it still is the one in use. Returns whether a grant that is made anew
     /// may fare better; then one more attempt follows at once, and no second.
-    fn refused(&self, _uplink: &Uplink) -> bool {
+    fn refused(&self, _uplink: &Uplink, _token: &Secret) -> bool {
         false
     }
 
@@ -59,6 +60,5 @@ pub trait Fetch: Send + Sync + 'static {
         request: http::Request<Bytes>,
         tls: Arc<rustls::ClientConfig>,
         network: &'a Network,
-        witness: &'a dyn Witness,
     ) -> BoxFuture<'a, Result<http::Response<Bytes>, Failure>>;
 }

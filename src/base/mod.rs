@@ -5,6 +5,7 @@
 
 pub mod activity;
 pub mod backoff;
+pub mod clock;
 pub mod drain;
 pub mod http;
 pub mod http2;

@@ -4,11 +4,13 @@
 //! - [`stream`]: a TLS connection as a byte stream that is flushed by turn.
 //! - [`identity`]: certificate and key, loaded and checked as one pair.
 //! - [`trust`]: trust anchors.
+//! - [`jose`]: signatures of tokens.
 //! - [`client`], [`server`]: configurations of both sides.
 //! - [`refusal`]: what a failed handshake means, as a cause and a sentence.
 
 pub mod client;
 pub mod identity;
+pub mod jose;
 mod pem;
 pub mod provider;
 pub mod refusal;

@@ -4,12 +4,13 @@
 
 use std::time::{Duration, SystemTime};
 
-use time::{OffsetDateTime, format_description::well_known::Rfc2822};
-
 use super::websocket::SUBPROTOCOL;
-use crate::model::{
-    address::RemoteAddress,
-    failure::{Cause, Failure},
+use crate::{
+    base::clock,
+    model::{
+        address::RemoteAddress,
+        failure::{Cause, Failure},
+    },
 };
 
 /// Longest response head in bytes: generous for proxies that add cookies, small beside the memory of a camera.
@@ -113,6 +114,15 @@ fn verdict(response: &httparse::Response<'_, '_>, head: usize, wanted: &Wanted) 
     }
 }
 
+/// What time the remote says it is, in the head at the beginning of `received`.
+pub(super) fn date(received: &[u8]) -> Option<SystemTime> {
+    let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
+    let mut response = httparse::Response::new(&mut headers);
+    response.parse(&received[..received.len().min(HEAD_MAX)]).ok()?;
+    let date = response.headers.iter().find(|header| header.name.eq_ignore_ascii_case("date"))?;
+    clock::http_date(std::str::from_utf8(date.value).ok()?)
+}
+
 /// What a client must check of a 101 to a WebSocket (RFC 6455 §4.1).
 fn websocket(header: impl Fn(&str) -> Option<String>, accept: &str, head: usize) -> Parsed {
     if header("sec-websocket-accept").as_deref() != Some(accept) {
@@ -178,8 +188,7 @@ fn retry_after(text: &str, now: SystemTime) -> Option<Duration> {
         // More digits than a number holds is more than the bound as well.
         text.parse().map_or(RETRY_AFTER_MAX, Duration::from_secs)
     } else {
-        let date = OffsetDateTime::parse(text, &Rfc2822).ok()?;
-        SystemTime::from(date).duration_since(now).unwrap_or_default()
+        clock::http_date(text)?.duration_since(now).unwrap_or_default()
     };
     Some(delay.min(RETRY_AFTER_MAX))
 }

@@ -20,7 +20,7 @@ use tokio::{
 };
 use url::Host;
 
-use super::open::open;
+use super::open::{Problem, open};
 use crate::model::{
     failure::{Cause, Failure},
     network::Network,
@@ -35,9 +35,6 @@ const CONNECT: Duration = Duration::from_secs(5);
 const NEXT: Duration = Duration::from_millis(250);
 /// Addresses that are tried in one attempt; the attempt so ends within 7 s even when all are silent.
 const ADDRESSES_MAX: usize = 8;
-
-/// Why one address was not connected.
-pub(super) type Problem = (Cause, String);
 
 /// Resolves `host` and connects to the first address that answers, by the settings of `network`. Cancel safe.
 ///

@@ -40,7 +40,7 @@ impl Https {
         let mut standing = stand(&self.reach, uplink, grant.tls, witness).await?;
         let early = match uplink.lab.handshake {
             Handshake::Upgrade => {
-                let early = upgrade(&mut standing.stream, &ask).await?;
+                let early = upgrade(&mut standing.stream, &ask, witness).await?;
                 witness.saw(Step::Upgraded);
                 early
             }

@@ -163,7 +163,7 @@ async fn a_certificate_that_tls_1_3_refuses_after_the_handshake_is_named_by_the_
     let device = async {
         let mut stream = bench.handshake(near, &stranger).await.expect("over before the remote looks at us");
         assert_eq!(stream.tls().protocol_version(), Some(rustls::ProtocolVersion::TLSv1_3));
-        upgrade(&mut stream, &Ask::native(&bench.uplink(&address().to_string()), None).expect("valid"))
+        upgrade(&mut stream, &Ask::native(&bench.uplink(&address().to_string()), None).expect("valid"), &())
             .await
             .expect_err("refused")
     };

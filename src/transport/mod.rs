@@ -13,6 +13,7 @@ use crate::{
 mod answer;
 mod carrier;
 mod dial;
+pub mod fetch;
 pub mod https;
 mod open;
 pub mod proxy;

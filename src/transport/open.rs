@@ -11,7 +11,6 @@ use std::{
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpSocket, TcpStream};
 
-use super::dial::Problem;
 use crate::{
     base::io::keep_kernel_queue_short,
     model::{
@@ -27,6 +26,9 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 /// What is sent and not acknowledged for this long breaks the connection (TCP_USER_TIMEOUT, RFC 5482): the time of the liveness
 /// rule, so that a write to a dead link does not wait for the kernel's quarter of an hour.
 const UNACKNOWLEDGED: Duration = Duration::from_secs(30);
+
+/// Why one address was not connected.
+pub(super) type Problem = (Cause, String);
 
 /// Connects to `address`. The caller sets the deadline. Cancel safe: dropping the future closes the socket.
 pub(super) async fn open(address: SocketAddr, network: &Network) -> Result<TcpStream, Problem> {

@@ -3,7 +3,7 @@
 //! The request is one write, and nothing follows it before the 101: cloud ends exist that read once and take what they get
 //! for the head (quirks Q1, Q4). The answer is read up to its blank line; what came behind it belongs to HTTP/2.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
 use tokio::{
@@ -16,11 +16,12 @@ use super::{
     websocket::{self, SUBPROTOCOL},
 };
 use crate::{
-    base::secret::Secret,
+    base::{clock, secret::Secret},
     model::{
         address::RemoteAddress,
         authorization::{Authorization, TokenPlacement},
         failure::{Cause, Failure},
+        step::{CLOCK_TOLERANCE, Step, Witness},
         uplink::Uplink,
     },
     tls::refusal,
@@ -111,11 +112,11 @@ impl Ask {
 ///
 /// # Errors
 /// A cause of the phase upgrade; or of the phase tls, when the answer is an alert about our certificate (TLS 1.3).
-pub async fn upgrade<S>(stream: &mut S, ask: &Ask) -> Result<Bytes, Failure>
+pub async fn upgrade<S>(stream: &mut S, ask: &Ask, witness: &dyn Witness) -> Result<Bytes, Failure>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    match timeout(ANSWER, exchange(stream, ask)).await {
+    match timeout(ANSWER, exchange(stream, ask, witness)).await {
         Ok(result) => result,
         Err(_) => Err(Failure::new(
             Cause::UpgradeTimeout,
@@ -128,7 +129,7 @@ where
     }
 }
 
-async fn exchange<S>(stream: &mut S, ask: &Ask) -> Result<Bytes, Failure>
+async fn exchange<S>(stream: &mut S, ask: &Ask, witness: &dyn Witness) -> Result<Bytes, Failure>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -161,6 +162,7 @@ where
                 let _ = received.split_to(head);
             }
             Parsed::Switched { head } => {
+                tell_clock(&received, ask, witness);
                 // Copied: the few bytes must not keep the buffer of the head for as long as the session lives.
                 return Ok(Bytes::copy_from_slice(&received[head..]));
             }
@@ -196,12 +198,28 @@ where
                 ));
             }
             Parsed::Refused(refusal) => {
+                let clock = tell_clock(&received, ask, witness);
                 let body = received.split_off(refusal.head);
                 let body = if refusal.text { excerpt_of(stream, body, refusal.length).await } else { BytesMut::new() };
-                return Err(refusal.into_failure(remote, &body));
+                let mut failure = refusal.into_failure(remote, &body);
+                if let Some(clock) = clock.filter(|_| failure.cause == Cause::Unauthorized) {
+                    failure.message.push_str("; and ");
+                    failure.message.push_str(&clock);
+                }
+                return Err(failure);
             }
         }
     }
+}
+
+/// Tells what time the remote says it is; a sentence if that is not ours, because certificates and tokens depend on it.
+fn tell_clock(received: &[u8], ask: &Ask, witness: &dyn Witness) -> Option<String> {
+    let offset_seconds = clock::offset_seconds(answer::date(received)?, SystemTime::now());
+    let server = ask.remote.authority();
+    let off = offset_seconds.unsigned_abs() > CLOCK_TOLERANCE.as_secs();
+    let sentence = off.then(|| clock::spoken(offset_seconds, &server));
+    witness.saw(Step::Clock { server, offset_seconds });
+    sentence
 }
 
 /// The first bytes of a text body: as much as is here, or comes soon.

@@ -38,7 +38,7 @@ async fn against(chunks: Vec<Vec<u8>>, close: bool) -> Result<Bytes, Failure> {
         if close { None } else { Some(far) }
     };
     let ask = ask();
-    let (result, _far) = tokio::join!(upgrade(&mut near, &ask), remote_end);
+    let (result, _far) = tokio::join!(upgrade(&mut near, &ask, &()), remote_end);
     result
 }
 
@@ -50,7 +50,7 @@ fn cause(result: Result<Bytes, Failure>) -> Cause {
 async fn the_whole_request_comes_in_one_read_and_nothing_follows_it() {
     let (mut near, mut far) = duplex(4096);
     let ask = ask();
-    let upgraded = upgrade(&mut near, &ask);
+    let upgraded = upgrade(&mut near, &ask, &());
     let remote_end = async {
         assert_eq!(request(&mut far).await, REQUEST);
         let more = timeout(Duration::from_secs(5), far.read_u8()).await;
@@ -169,7 +169,7 @@ async fn websocket_against(fields: &str) -> Result<Bytes, Failure> {
             let fields = fields.replace('@', &websocket::accept_key(key));
             far.write_all(format!("HTTP/1.1 101 x\r\n{fields}\r\nearly").as_bytes()).await.expect("open");
         };
-    tokio::join!(upgrade(&mut near, &ask), remote_end).0
+    tokio::join!(upgrade(&mut near, &ask, &()), remote_end).0
 }
 
 const ACCEPTED: &str = "Upgrade: WebSocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: @\r\n";
@@ -242,4 +242,12 @@ fn a_token_in_the_query_is_encoded_appended_and_not_in_the_header() {
     let ask = Ask::websocket(&with_token("wss://cloud/up", TokenPlacement::Header), Some(&Secret::new("a.b")))
         .expect("valid");
     assert!(ask.head.expose().contains("\r\nAuthorization: Bearer a.b\r\n"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_by_a_remote_whose_clock_differs_says_so() {
+    let answer = b"HTTP/1.1 401 No\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nContent-Length: 0\r\n\r\n".to_vec();
+    let failure = against(vec![answer], true).await.expect_err("refused");
+    assert_eq!(failure.cause, Cause::Unauthorized);
+    assert!(failure.message.contains("this clock is") && failure.message.contains("ahead of"), "{failure}");
 }

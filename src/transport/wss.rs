@@ -39,7 +39,7 @@ impl Wss {
     async fn establish(&self, uplink: &Uplink, grant: Grant, witness: &dyn Witness) -> Result<Connected, Failure> {
         let ask = Ask::websocket(uplink, grant.token.as_ref())?;
         let mut standing = stand(&self.reach, uplink, grant.tls, witness).await?;
-        let early = upgrade(&mut standing.stream, &ask).await?;
+        let early = upgrade(&mut standing.stream, &ask, witness).await?;
         witness.saw(Step::Upgraded);
         // What came behind the 101 is of the WebSocket; HTTP/2 begins within it.
         let stream = WebSocketIo::new(standing.stream, early, End::Device).await;

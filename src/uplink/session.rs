@@ -70,31 +70,34 @@ pub async fn establish(
     granted: impl Fn(&Grant) + Send + Sync,
     witness: &dyn Witness,
 ) -> Result<Established, Failure> {
-    let connected = match connect(dialer, uplink, &granted, witness).await {
-        // What was granted may have been taken back meanwhile: a token can be revoked. Once, and never in a circle.
-        Err(failure) if failure.cause == Cause::Unauthorized && dialer.authorizer.refused(uplink) => {
-            tracing::debug!(%failure, "the remote refused the grant; it is made anew and tried once more");
-            connect(dialer, uplink, &granted, witness).await?
+    let grant = grant(dialer, uplink, witness).await?;
+    granted(&grant);
+    let token = grant.token.clone();
+    let connected = match (connect(dialer, uplink, grant, witness).await, token) {
+        // A token may have been revoked meanwhile. Once, and never in a circle.
+        (Err(failure), Some(token))
+            if failure.cause == Cause::Unauthorized && dialer.authorizer.refused(uplink, &token) =>
+        {
+            tracing::info!(%failure, "the remote refused the token; a fresh one is tried once");
+            let fresh = self::grant(dialer, uplink, witness).await?;
+            connect(dialer, uplink, fresh, witness).await?
         }
-        other => other?,
+        (other, _) => other?,
     };
     let established = accept(connected, &dialer.limits).await?;
     witness.saw(Step::Preface);
     Ok(established)
 }
 
-async fn connect(
-    dialer: &Dialer,
-    uplink: &Uplink,
-    granted: &(impl Fn(&Grant) + Send + Sync),
-    witness: &dyn Witness,
-) -> Result<Connected, Failure> {
-    let grant = timeout(GRANT_MAX, dialer.authorizer.grant(uplink, witness)).await.map_err(|_| {
+async fn grant(dialer: &Dialer, uplink: &Uplink, witness: &dyn Witness) -> Result<Grant, Failure> {
+    timeout(GRANT_MAX, dialer.authorizer.grant(uplink, witness)).await.map_err(|_| {
         let sentence =
             format!("the authorization was not ready within {} s; look at its files and server", GRANT_MAX.as_secs());
         Failure::new(Cause::CredentialUnreadable, sentence)
-    })??;
-    granted(&grant);
+    })?
+}
+
+async fn connect(dialer: &Dialer, uplink: &Uplink, grant: Grant, witness: &dyn Witness) -> Result<Connected, Failure> {
     timeout(CONNECT_MAX, dialer.transport.connect(uplink, grant, witness)).await.map_err(|_| {
         let sentence = format!("{} was not connected within {} s", uplink.remote, CONNECT_MAX.as_secs());
         Failure::new(Cause::DialTimeout, sentence)

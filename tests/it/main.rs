@@ -15,4 +15,5 @@ mod reverse;
 mod sidecar;
 mod smuggling;
 mod support;
+mod tokens;
 mod wss;
