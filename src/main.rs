@@ -8,6 +8,7 @@
 use std::{
     future::Future,
     io::{self, Write},
+    num::NonZeroU32,
     process::ExitCode,
     sync::Arc,
     time::Duration,
@@ -167,6 +168,15 @@ async fn run_gateway(arguments: &cli::Gateway, telemetry: TelemetryView) -> Ende
         cert: arguments.cert.clone(),
         key: arguments.key.clone(),
         client_ca: arguments.client_ca.clone(),
+        tokens: arguments.token_jwks.clone().map(|jwks| gateway::TokenOptions {
+            jwks,
+            jwks_ca: arguments.token_jwks_ca.clone(),
+            issuer: arguments.token_issuer.clone().unwrap_or_default(),
+            audience: arguments.token_audience.clone().unwrap_or_default(),
+            claim: arguments.token_claim.clone(),
+            proxies: app::Proxies::from_environment(None),
+        }),
+        max_upgrades: NonZeroU32::new(arguments.max_upgrades_per_second),
         identity: match arguments.identity {
             cli::Identity::Cn => IdentityField::CommonName,
             cli::Identity::Serial => IdentityField::SerialNumber,

@@ -4,7 +4,7 @@
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
-use onvif_uplink::gateway::upgrade::accept;
+use onvif_uplink::gateway::upgrade::read;
 use tokio::{io, runtime};
 
 static RUNTIME: LazyLock<runtime::Runtime> =
@@ -12,7 +12,7 @@ static RUNTIME: LazyLock<runtime::Runtime> =
 
 fuzz_target!(|request: &[u8]| {
     let mut stream = io::join(request, io::sink());
-    if let Ok(early) = RUNTIME.block_on(accept(&mut stream)) {
-        assert!(early.len() < request.len(), "what follows the head is shorter than what came");
+    if let Ok(asked) = RUNTIME.block_on(read(&mut stream)) {
+        assert!(asked.early.len() < request.len(), "what follows the head is shorter than what came");
     }
 });

@@ -56,7 +56,9 @@ A bad configuration does not end it: it says so in log, metric and status, and t
     #[command(after_help = "\
 Example:
   onvif-uplink gateway --listen 0.0.0.0:8443 --cert tls.crt --key tls.key --client-ca devices.crt --front 127.0.0.1:8800
-  curl http://127.0.0.1:8800/camera-1/onvif/device_service")]
+  curl http://127.0.0.1:8800/camera-1/onvif/device_service
+  onvif-uplink gateway --listen 0.0.0.0:8443 --cert tls.crt --key tls.key --front 127.0.0.1:8800 \\
+      --token-jwks https://idp.example.com/jwks --token-issuer https://idp.example.com --token-audience uplink")]
     Gateway(Gateway),
     /// Validate a configuration: 0, or 78 and each error on its own line, FILE:LINE:COLUMN: path: sentence
     #[command(after_help = "\
@@ -146,9 +148,27 @@ pub struct Gateway {
     /// Its private key (PEM)
     #[arg(long, env = "ONVIF_UPLINK_KEY", value_name = "FILE")]
     pub key: PathBuf,
-    /// Authorities that devices' certificates must come from (PEM)
-    #[arg(long, env = "ONVIF_UPLINK_CLIENT_CA", value_name = "FILE")]
-    pub client_ca: PathBuf,
+    /// Authorities that devices' certificates must come from (PEM); with --token-jwks it may be missing
+    #[arg(long, env = "ONVIF_UPLINK_CLIENT_CA", value_name = "FILE", required_unless_present = "token_jwks")]
+    pub client_ca: Option<PathBuf>,
+    /// Take access tokens (JWT) signed by the keys of this JWKS: a file or an https address
+    #[arg(long, env = "ONVIF_UPLINK_TOKEN_JWKS", value_name = "FILE|URL", requires_all = ["token_issuer", "token_audience"])]
+    pub token_jwks: Option<String>,
+    /// Authorities that the address of the JWKS is trusted by (PEM); the system's by default
+    #[arg(long, env = "ONVIF_UPLINK_TOKEN_JWKS_CA", value_name = "FILE", requires = "token_jwks")]
+    pub token_jwks_ca: Option<PathBuf>,
+    /// Issuer that tokens must have
+    #[arg(long, env = "ONVIF_UPLINK_TOKEN_ISSUER", value_name = "ISSUER", requires = "token_jwks")]
+    pub token_issuer: Option<String>,
+    /// Audience that tokens must have
+    #[arg(long, env = "ONVIF_UPLINK_TOKEN_AUDIENCE", value_name = "AUDIENCE", requires = "token_jwks")]
+    pub token_audience: Option<String>,
+    /// Claim of a token that names the device
+    #[arg(long, env = "ONVIF_UPLINK_TOKEN_CLAIM", value_name = "CLAIM", default_value = "sub")]
+    pub token_claim: String,
+    /// Most devices that come up in a second; the rest is told to come back. 0: no limit
+    #[arg(long, env = "ONVIF_UPLINK_MAX_UPGRADES_PER_SECOND", value_name = "N", default_value = "500")]
+    pub max_upgrades_per_second: u32,
     /// Where ordinary clients reach the devices, as /<device>/<path>
     #[arg(long, env = "ONVIF_UPLINK_FRONT", value_name = "ADDR")]
     pub front: SocketAddr,

@@ -1,4 +1,4 @@
-//! Devices come in: TCP, TLS with a client certificate, the upgrade, then a session (ONVIF Uplink §5.1, §5.3).
+//! Devices come in: TCP, TLS, the upgrade by a certificate or an access token, then a session (ONVIF Uplink §5.1, §5.3).
 //!
 //! Each connection is a task of its own with a deadline for each phase; a hostile one costs a bounded buffer and a place
 //! among a bounded number of handshakes, and harms no other.
@@ -9,6 +9,8 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
+use http::StatusCode;
 use rustls::ServerConfig;
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -16,19 +18,30 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::{directory::Directory, metrics::Metrics, reload::Reloading, session, upgrade};
+use super::{
+    admission::{Admission, retry_after},
+    directory::Directory,
+    metrics::Metrics,
+    reload::Reloading,
+    session,
+    token::TokenRules,
+    upgrade::{self, Carrier},
+};
 use crate::{
-    base::{drain::Drain, io::keep_kernel_queue_short, tasks::Tasks},
+    base::{drain::Drain, io::keep_kernel_queue_short, secret::Secret, tasks::Tasks},
     tls::{
         server::{IdentityField, identity_of},
         stream::TlsStream,
     },
+    transport::websocket::{End, WebSocketIo},
 };
 
 /// TLS: two round trips and some computing; more is a device behind a broken link, which tries again.
 pub const TLS_TIMEOUT: Duration = Duration::from_secs(10);
 /// From the end of the handshake to the end of the request head.
 pub const UPGRADE_TIMEOUT: Duration = Duration::from_secs(10);
+/// For the look at a token; keys may have to be fetched.
+const TOKEN_TIMEOUT: Duration = Duration::from_secs(30);
 /// From our 101 to the device's SETTINGS.
 pub const FIRST_BYTES_TIMEOUT: Duration = Duration::from_secs(10);
 /// Connections before their session stands; each may hold 16 KiB of head and a TLS state.
@@ -47,6 +60,10 @@ pub struct Acceptor {
     pub tls: Reloading<Arc<ServerConfig>>,
     /// What of the certificate names the device.
     pub identity: IdentityField,
+    /// What access tokens must be; `None`: they are not taken, and the certificate is required.
+    pub tokens: Option<TokenRules>,
+    /// How many may come up in a second; `None`: as many as there are.
+    pub admission: Option<Admission>,
     /// Where sessions are entered.
     pub directory: Arc<Directory>,
     /// Counters.
@@ -61,12 +78,16 @@ impl Acceptor {
     pub fn new(
         tls: Reloading<Arc<ServerConfig>>,
         identity: IdentityField,
+        tokens: Option<TokenRules>,
+        admission: Option<Admission>,
         directory: Arc<Directory>,
         metrics: Metrics,
     ) -> Arc<Self> {
         Arc::new(Self {
             tls,
             identity,
+            tokens,
+            admission,
             directory,
             metrics,
             handshakes: Semaphore::new(HANDSHAKES_MAX),
@@ -121,25 +142,45 @@ impl Acceptor {
             Ok(Err(error)) => return Err(("tls-failed", format!("the TLS handshake failed: {error}"))),
             Ok(Ok(stream)) => stream,
         };
-        let leaf = stream.tls().peer_certificates().and_then(|chain| chain.first());
-        let named = match leaf {
-            Some(leaf) => identity_of(leaf, self.identity).and_then(usable),
-            None => Err("the device sent no certificate".to_owned()),
+        let asked = match timeout(UPGRADE_TIMEOUT, upgrade::read(&mut stream)).await {
+            Err(_) => return Err(("upgrade-timeout", format!("{peer} sent no complete request in 10 s"))),
+            Ok(Err(error)) => return Err(("upgrade-refused", error.to_string())),
+            Ok(Ok(asked)) => asked,
         };
-        let device = match named {
+        // Before anything expensive is done for it.
+        if self.admission.as_ref().is_some_and(|admission| !admission.admit()) {
+            let fields = format!("Retry-After: {}\r\n", retry_after(peer.port()));
+            let sentence = "too many devices come up at once; come back later";
+            tell(upgrade::refuse(&mut stream, StatusCode::SERVICE_UNAVAILABLE, &fields, sentence)).await;
+            return Err(("not-admitted", "more upgrades a second than --max-upgrades-per-second allows".to_owned()));
+        }
+        let leaf = stream.tls().peer_certificates().and_then(|chain| chain.first());
+        let certified = leaf.map(|leaf| identity_of(leaf, self.identity).and_then(usable));
+        let device = match self.who(certified, asked.bearer.as_ref()).await {
             Ok(device) => device,
-            Err(sentence) => {
-                let refusing = upgrade::refuse(&mut stream, http::StatusCode::FORBIDDEN, &sentence);
-                let _ = timeout(UPGRADE_TIMEOUT, refusing).await;
+            Err(Unknown::Certificate(sentence)) => {
+                tell(upgrade::refuse(&mut stream, StatusCode::FORBIDDEN, "", &sentence)).await;
                 return Err(("identity", sentence));
             }
+            Err(Unknown::Token(sentence)) => {
+                // Why is for the log: a stranger learns nothing.
+                let fields = "WWW-Authenticate: Bearer\r\n";
+                tell(upgrade::refuse(&mut stream, StatusCode::UNAUTHORIZED, fields, "unauthorized")).await;
+                return Err(("unauthorized", sentence));
+            }
         };
-        let early = match timeout(UPGRADE_TIMEOUT, upgrade::accept(&mut stream)).await {
-            Err(_) => return Err(("upgrade-timeout", format!("{device} sent no complete request in 10 s"))),
-            Ok(Err(error)) => return Err(("upgrade-refused", format!("{device}: {error}"))),
-            Ok(Ok(early)) => early,
+        match timeout(UPGRADE_TIMEOUT, upgrade::switch(&mut stream, &asked.carrier)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return Err(("upgrade-refused", format!("{device}: the connection broke: {error}"))),
+            Err(_) => return Err(("upgrade-timeout", format!("{device} did not take the 101 in 10 s"))),
+        }
+        let starting = match asked.carrier {
+            Carrier::Native => session::start(Box::new(stream), asked.early, device, peer),
+            Carrier::WebSocket { .. } => {
+                let stream = WebSocketIo::new(stream, asked.early, End::Remote).await;
+                session::start(Box::new(stream), Bytes::new(), device, peer)
+            }
         };
-        let starting = session::start(Box::new(stream), early, device, peer);
         let (session, mut driver) = starting.await.map_err(|failure| ("session-failed", failure.message))?;
         match timeout(FIRST_BYTES_TIMEOUT, driver.first_bytes()).await {
             Err(_) => {
@@ -158,6 +199,20 @@ impl Acceptor {
         Ok(())
     }
 
+    /// The device's name: by its certificate, else by its token.
+    async fn who(&self, certified: Option<Result<String, String>>, bearer: Option<&Secret>) -> Result<String, Unknown> {
+        match (certified, &self.tokens, bearer) {
+            (Some(named), _, _) => named.map_err(Unknown::Certificate),
+            (None, Some(rules), Some(token)) => {
+                let named = timeout(TOKEN_TIMEOUT, rules.device(token)).await;
+                let named = named.unwrap_or_else(|_| Err("the keys of tokens did not come in time".to_owned()));
+                named.and_then(usable).map_err(Unknown::Token)
+            }
+            (None, Some(_), None) => Err(Unknown::Token("neither a certificate nor a token was shown".to_owned())),
+            (None, None, _) => Err(Unknown::Certificate("the device sent no certificate".to_owned())),
+        }
+    }
+
     fn log_refusal(&self, peer: SocketAddr, outcome: &str, sentence: &str) {
         let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
         if log.since.elapsed() >= LOGGED_PERIOD {
@@ -173,6 +228,19 @@ impl Acceptor {
             log.silent += 1;
         }
     }
+}
+
+/// Why a device has no name.
+enum Unknown {
+    /// Its certificate names none that can be used.
+    Certificate(String),
+    /// It has no valid token.
+    Token(String),
+}
+
+/// Tells a device why it is refused; one that does not listen is not waited for.
+async fn tell(refusing: impl Future<Output = std::io::Result<()>>) {
+    let _ = timeout(UPGRADE_TIMEOUT, refusing).await;
 }
 
 struct LogBudget {

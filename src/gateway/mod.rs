@@ -1,28 +1,32 @@
 //! L5: the cloud side of an uplink, first form, with a composition root of its own.
 //!
-//! - [`accept`]: devices come in; [`upgrade`]: the 101; [`session`]: HTTP/2 as client on the device's connection.
+//! - [`accept`]: devices come in; [`upgrade`]: the 101; [`token`], [`jwks`]: who they are without a certificate; [`admission`]: how
+//!   many at once; [`session`]: HTTP/2 as client on the device's connection.
 //! - [`directory`]: which device has which session; [`exchange`]: one request on one session.
 //! - [`expose`]: the front; [`route`], [`fields`], [`auth`], [`page`]: what it decides about a request.
 //! - [`metrics`], [`reload`] (files that change), [`owned`] (tasks).
 
 pub mod accept;
+pub mod admission;
 pub mod auth;
 pub mod directory;
 pub mod exchange;
 pub mod expose;
 pub mod fields;
+pub mod jwks;
 pub mod metrics;
 pub mod owned;
 pub mod page;
 pub mod reload;
 pub mod route;
 pub mod session;
+pub mod token;
 pub mod upgrade;
 
 use std::{
     io,
     net::{SocketAddr, TcpListener},
-    num::NonZeroUsize,
+    num::{NonZeroU32, NonZeroUsize},
     path::PathBuf,
     sync::Arc,
 };
@@ -30,11 +34,18 @@ use std::{
 use prometheus_client::registry::Registry;
 
 use self::{
-    accept::Acceptor, auth::FrontAccess, directory::Directory, expose::Front, metrics::Metrics, reload::Reloading,
+    accept::Acceptor, admission::Admission, auth::FrontAccess, directory::Directory, expose::Front, jwks::Keys,
+    metrics::Metrics, reload::Reloading, token::TokenRules,
 };
 use crate::{
     base::{drain::Drain, shard::Shards},
-    tls::server::{IdentityField, server_config},
+    model::authorization::Trust,
+    tls::{
+        client::ClientConfigs,
+        server::{ClientCertificates, IdentityField, server_config},
+        trust::Anchors,
+    },
+    transport::{fetch::HttpsFetch, proxy::choice::Proxies, reach::Reach},
 };
 
 /// Connections that wait to be accepted; a fleet that comes back after an outage comes all at once.
@@ -49,8 +60,12 @@ pub struct Options {
     pub cert: PathBuf,
     /// Its key, PEM.
     pub key: PathBuf,
-    /// The authorities of the devices' certificates, PEM.
-    pub client_ca: PathBuf,
+    /// The authorities of the devices' certificates, PEM; may be missing when tokens are taken.
+    pub client_ca: Option<PathBuf>,
+    /// Which access tokens are taken; `None`: none.
+    pub tokens: Option<TokenOptions>,
+    /// Most upgrades in a second; `None`: no limit.
+    pub max_upgrades: Option<NonZeroU32>,
     /// What of a certificate names the device.
     pub identity: IdentityField,
     /// Where clients connect; port 0 takes a free one.
@@ -63,6 +78,47 @@ pub struct Options {
     pub front_open: bool,
     /// Shards; one is enough for some Gbit/s.
     pub threads: NonZeroUsize,
+}
+
+/// Which access tokens a gateway takes.
+#[derive(Clone, Debug)]
+pub struct TokenOptions {
+    /// A JWKS file, or an https address of one.
+    pub jwks: String,
+    /// Authorities that the address is trusted by, PEM; the system's by default.
+    pub jwks_ca: Option<PathBuf>,
+    /// `iss`.
+    pub issuer: String,
+    /// `aud`.
+    pub audience: String,
+    /// The claim that names the device.
+    pub claim: String,
+    /// The proxies of the process.
+    pub proxies: Proxies,
+}
+
+impl TokenOptions {
+    /// Reads what the options name. Blocks.
+    fn rules(self) -> Result<TokenRules, String> {
+        let keys = if self.jwks.contains("://") {
+            let url: http::Uri = self.jwks.parse().map_err(|error| format!("--token-jwks is no address: {error}"))?;
+            if url.scheme_str() != Some("https") {
+                return Err(
+                    "--token-jwks must be a file or an https:// address: who can change the keys can be any device"
+                        .to_owned(),
+                );
+            }
+            let anchors = match self.jwks_ca {
+                Some(file) => Anchors::from_files(&[file]),
+                None => Anchors::load(&Trust::SystemRoots),
+            };
+            let tls = ClientConfigs::new().get(None, &anchors.map_err(|failure| failure.message)?);
+            Keys::url(url, HttpsFetch::new(Reach::new(self.proxies)), tls)
+        } else {
+            Keys::file(self.jwks.into())?
+        };
+        Ok(TokenRules::new(keys, self.issuer, self.audience, self.claim))
+    }
 }
 
 /// Why a gateway does not start.
@@ -103,10 +159,26 @@ impl Gateway {
         let access = FrontAccess::new(options.front, options.front_token_file, options.front_open)
             .map_err(BuildError::Invalid)?;
         let (cert, key, client_ca) = (options.cert.clone(), options.key.clone(), options.client_ca.clone());
-        let tls = Reloading::new(&[&options.cert, &options.key, &options.client_ca], move || {
-            server_config(&cert, &key, &client_ca).map_err(|failure| failure.message)
+        let with_tokens = options.tokens.is_some();
+        if client_ca.is_none() && !with_tokens {
+            return Err(BuildError::Invalid(
+                "no device could come in: give --client-ca FILE, or --token-jwks".to_owned(),
+            ));
+        }
+        let mut files = vec![cert.as_path(), key.as_path()];
+        files.extend(client_ca.as_deref());
+        let (own_cert, own_key, authorities) = (cert.clone(), key.clone(), client_ca.clone());
+        let tls = Reloading::new(&files, move || {
+            let clients = match &authorities {
+                Some(file) if with_tokens => ClientCertificates::Optional(file),
+                Some(file) => ClientCertificates::Required(file),
+                None => ClientCertificates::Never,
+            };
+            server_config(&own_cert, &own_key, clients).map_err(|failure| failure.message)
         })
         .map_err(BuildError::Invalid)?;
+        let tokens = options.tokens.map(TokenOptions::rules).transpose().map_err(BuildError::Invalid)?;
+        let admission = options.max_upgrades.map(Admission::new);
         let (uplinks, listen) = bind("listen", options.listen)?;
         let (clients, front_address) = bind("front", options.front)?;
         let mut suffixes: Vec<String> =
@@ -123,7 +195,7 @@ impl Gateway {
         }
         let (directory, metrics) = (Arc::new(Directory::default()), Metrics::default());
         Ok(Self {
-            acceptor: Acceptor::new(tls, options.identity, Arc::clone(&directory), metrics.clone()),
+            acceptor: Acceptor::new(tls, options.identity, tokens, admission, Arc::clone(&directory), metrics.clone()),
             front: Front::new(access, suffixes, domain, directory, metrics),
             uplinks,
             clients,

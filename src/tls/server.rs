@@ -28,30 +28,45 @@ pub enum IdentityField {
     SerialNumber,
 }
 
-/// TLS 1.2 and 1.3 with a certificate of our own and required client certificates of the authorities in `client_ca`.
+/// Which client certificates are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientCertificates<'a> {
+    /// One of these authorities, from everybody.
+    Required(&'a Path),
+    /// One of these authorities, or none: who has none shows a token.
+    Optional(&'a Path),
+    /// None is asked for.
+    Never,
+}
+
+/// TLS 1.2 and 1.3 with a certificate of our own and client certificates as said.
 /// The only application protocol is `http/1.1`, because an upgrade needs it (RFC 9113 §8.6); peers without ALPN are fine.
 /// Blocks while it reads the files.
 ///
 /// # Errors
 /// The causes of [`Identity::load_files`] and [`Anchors::from_files`].
-pub fn server_config(cert: &Path, key: &Path, client_ca: &Path) -> Result<Arc<ServerConfig>, Failure> {
+pub fn server_config(cert: &Path, key: &Path, clients: ClientCertificates<'_>) -> Result<Arc<ServerConfig>, Failure> {
     let identity = Identity::load_files(cert, key)?;
-    let anchors = Anchors::from_files(&[client_ca.to_owned()])?;
     let provider = provider();
     let unusable = |error: &dyn std::fmt::Display| {
-        Failure::new(
-            Cause::CredentialInvalid,
-            format!("cannot verify client certificates by {}: {error}", client_ca.display()),
-        )
+        Failure::new(Cause::CredentialInvalid, format!("cannot verify client certificates: {error}"))
     };
-    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::clone(anchors.store()), Arc::clone(&provider))
-        .build()
-        .map_err(|error| unusable(&error))?;
-    let mut config = ServerConfig::builder_with_provider(provider)
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(&[&TLS13, &TLS12])
-        .map_err(|error| unusable(&error))?
-        .with_client_cert_verifier(verifier)
-        .with_cert_resolver(identity.resolver());
+        .map_err(|error| unusable(&error))?;
+    let builder = match clients {
+        ClientCertificates::Never => builder.with_no_client_auth(),
+        ClientCertificates::Required(authorities) | ClientCertificates::Optional(authorities) => {
+            let anchors = Anchors::from_files(&[authorities.to_owned()])?;
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::clone(anchors.store()), provider);
+            let verifier = match clients {
+                ClientCertificates::Optional(_) => verifier.allow_unauthenticated(),
+                _ => verifier,
+            };
+            builder.with_client_cert_verifier(verifier.build().map_err(|error| unusable(&error))?)
+        }
+    };
+    let mut config = builder.with_cert_resolver(identity.resolver());
     config.alpn_protocols = vec![ALPN_HTTP_1_1.to_vec()];
     Ok(Arc::new(config))
 }

@@ -53,7 +53,7 @@ impl Bench {
 
     fn server(&self, issued: &Issued, client_ca: &std::path::Path) -> Arc<ServerConfig> {
         let (cert, key) = issued.write(self.directory.path(), "server");
-        server_config(&cert, &key, client_ca).expect("a pair")
+        server_config(&cert, &key, ClientCertificates::Required(client_ca)).expect("a pair")
     }
 
     /// The failure of a handshake with a server that shows `issued`, when `host` is dialed.

@@ -28,7 +28,7 @@ use crate::{
     tls::{
         client::{ClientConfigs, server_name},
         identity::Identity,
-        server::server_config,
+        server::{ClientCertificates, server_config},
         stream::TlsStream,
         test_pki::{Authority, Issued},
         trust::Anchors,
@@ -134,7 +134,8 @@ async fn a_handshake_that_drips_has_no_more_time_than_a_silent_one() {
 #[tokio::test(start_paused = true)]
 async fn a_slow_remote_has_the_whole_time_of_the_handshake() {
     let bench = Bench::new();
-    let server = server_config(&bench.server.0, &bench.server.1, &bench.ca).expect("a pair");
+    let server =
+        server_config(&bench.server.0, &bench.server.1, ClientCertificates::Required(&bench.ca)).expect("a pair");
     let (near, far) = duplex(64 * 1024);
     let remote = async {
         sleep(HANDSHAKE.saturating_sub(Duration::from_millis(1))).await;
@@ -156,7 +157,8 @@ async fn a_close_within_the_handshake_is_no_timeout() {
 #[tokio::test(start_paused = true)]
 async fn a_certificate_that_tls_1_3_refuses_after_the_handshake_is_named_by_the_upgrade() {
     let bench = Bench::new();
-    let server = server_config(&bench.server.0, &bench.server.1, &bench.ca).expect("a pair");
+    let server =
+        server_config(&bench.server.0, &bench.server.1, ClientCertificates::Required(&bench.ca)).expect("a pair");
     let stranger = Authority::new("stranger").issue("camera-1", &[], |_| ());
     let (near, far) = duplex(64 * 1024);
     let remote = async { tokio_rustls::TlsAcceptor::from(server).accept(far).await.is_err() };
@@ -177,7 +179,8 @@ async fn a_certificate_that_tls_1_3_refuses_after_the_handshake_is_named_by_the_
 async fn an_uplink_to_a_bare_address_connects_and_says_what_tls_came_to() {
     let bench = Bench::new();
     bench.device.write(bench.directory.path(), "device");
-    let server = server_config(&bench.server.0, &bench.server.1, &bench.ca).expect("a pair");
+    let server =
+        server_config(&bench.server.0, &bench.server.1, ClientCertificates::Required(&bench.ca)).expect("a pair");
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
     let address = listener.local_addr().expect("bound");
     let uplink = bench.uplink(&address.to_string());

@@ -4,6 +4,7 @@ mod front;
 mod hostile;
 mod life;
 mod retry;
+mod tokens;
 
 use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, sync::Arc, time::Duration};
 
@@ -77,7 +78,9 @@ fn options(dir: &tempfile::TempDir, authority: &Authority) -> Options {
         listen: "127.0.0.1:0".parse().expect("address"),
         cert: write("tls.crt", cert.pem()),
         key: write("tls.key", key.serialize_pem()),
-        client_ca: write("ca.crt", authority.cert.pem()),
+        client_ca: Some(write("ca.crt", authority.cert.pem())),
+        tokens: None,
+        max_upgrades: None,
         identity: IdentityField::CommonName,
         front: "127.0.0.1:0".parse().expect("address"),
         front_domain: None,

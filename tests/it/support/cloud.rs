@@ -29,23 +29,31 @@ pub struct Cloud {
 
 /// Starts a gateway whose certificate comes from `authority` and that accepts devices of `devices`; files go to `dir`.
 pub fn cloud(dir: &Path, authority: &Authority, devices: &Authority) -> Cloud {
+    cloud_with(dir, authority, devices, |_| {})
+}
+
+/// The same with other options.
+pub fn cloud_with(dir: &Path, authority: &Authority, devices: &Authority, change: impl FnOnce(&mut Options)) -> Cloud {
     let issued = authority.issue("gateway", &["localhost", "127.0.0.1"], |_| {});
     let (cert, key) = issued.write(dir, "gateway");
     let client_ca = dir.join("devices.crt");
     std::fs::write(&client_ca, devices.pem()).expect("writable");
-    let gateway = Gateway::build(Options {
+    let mut options = Options {
         listen: "127.0.0.1:0".parse().expect("address"),
         cert,
         key,
-        client_ca,
+        client_ca: Some(client_ca),
+        tokens: None,
+        max_upgrades: None,
         identity: IdentityField::CommonName,
         front: "127.0.0.1:0".parse().expect("address"),
         front_domain: None,
         front_token_file: None,
         front_open: false,
         threads: NonZeroUsize::MIN,
-    })
-    .expect("builds");
+    };
+    change(&mut options);
+    let gateway = Gateway::build(options).expect("builds");
     let mut metrics = Metrics::new("test");
     gateway.register(metrics.product());
     let (listen, front, (switch, part)) = (gateway.listen_address(), gateway.front_address(), drain());
