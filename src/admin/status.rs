@@ -98,6 +98,8 @@ pub struct Tls {
     pub cipher: String,
     /// For example `X25519MLKEM768`.
     pub group: String,
+    /// Whether it goes on from an earlier session's ticket.
+    pub resumed: bool,
 }
 
 /// The document of one moment, for [`super::StatusFn`].
@@ -152,6 +154,7 @@ impl From<&SessionStatus> for Session {
                 version: session.tls.version.clone(),
                 cipher: session.tls.cipher.clone(),
                 group: session.tls.group.clone(),
+                resumed: session.tls.resumed,
             },
         }
     }
@@ -205,7 +208,8 @@ mod tests {
         activity.received(10);
         activity.sent(20);
         let _stream = activity.stream_opened();
-        let tls = TlsFacts { version: "TLSv1.3".to_owned(), cipher: "C".to_owned(), group: "G".to_owned() };
+        let tls =
+            TlsFacts { version: "TLSv1.3".to_owned(), cipher: "C".to_owned(), group: "G".to_owned(), resumed: true };
         let mut uplink = UplinkStatus::new();
         (uplink.status, uplink.since, uplink.attempt) = (Status::Online, at(0), 1);
         uplink.certificate_expiry = Some(at(60));
@@ -221,7 +225,7 @@ mod tests {
                     "certificateExpiry": "2025-06-15T15:07:40Z",
                     "session": {
                         "since": "2025-06-15T15:06:40Z", "streamsOpen": 1, "requests": 1, "bytesReceived": 10,
-                        "bytesSent": 20, "tls": { "version": "TLSv1.3", "cipher": "C", "group": "G" },
+                        "bytesSent": 20, "tls": { "version": "TLSv1.3", "cipher": "C", "group": "G", "resumed": true },
                     },
                 }],
             })

@@ -135,7 +135,7 @@ mod tests {
                   "since": "2025-06-15T14:56:35Z", "attempt": 1, "nextAttempt": null, "error": null,
                   "certificateExpiry": "2025-06-27T19:06:40Z",
                   "session": { "since": "2025-06-15T14:56:35Z", "streamsOpen": 1, "requests": 12, "bytesReceived": 900,
-                               "bytesSent": 3_250_586, "tls": { "version": "", "cipher": "", "group": "" } } },
+                               "bytesSent": 3_250_586, "tls": { "version": "", "cipher": "", "group": "", "resumed": false } } },
                 { "device": "gate", "remoteAddress": "https://b/", "status": "Offline", "since": "2025-06-15T15:06:30Z",
                   "attempt": 4, "nextAttempt": "2025-06-15T15:06:52Z", "certificateExpiry": "2025-06-01T00:00:00Z",
                   "error": { "phase": "dial", "cause": "connection-refused", "message": "nothing\u{1b}[2J listens at b:443" },

@@ -16,7 +16,11 @@ use crate::{
         step::Witness,
         uplink::Uplink,
     },
-    tls::{client::ClientConfigs, identity::Identity, trust::Anchors},
+    tls::{
+        client::{ClientConfigs, Wishes},
+        identity::Identity,
+        trust::Anchors,
+    },
 };
 
 /// [`Authorizer`] for uplinks with a CertificateID.
@@ -41,7 +45,7 @@ impl MutualTls {
                 "this uplink has no certificateID; client authentication needs one",
             ));
         };
-        let (certificate, trust) = (certificate.clone(), uplink.trust.clone());
+        let (certificate, trust, wishes) = (certificate.clone(), uplink.trust.clone(), Wishes::of(uplink));
         // Mounted volumes may be slow, and parsing takes time that the streams of other uplinks would wait.
         let loaded =
             tokio::task::spawn_blocking(move || Ok((Identity::load(&certificate)?, Anchors::load(&trust)?))).await;
@@ -52,7 +56,7 @@ impl MutualTls {
             ))
         })?;
         Ok(Grant {
-            tls: self.configs.get(Some(&identity), &anchors),
+            tls: self.configs.get_with(Some(&identity), &anchors, wishes),
             token: None,
             certificate_expiry: Some(identity.expiry()),
         })
@@ -80,7 +84,7 @@ fn files(uplink: &Uplink) -> Vec<PathBuf> {
         files.extend([certificate.cert_file.clone(), certificate.key_file.clone()]);
     }
     if let Trust::Policy(policy) = &uplink.trust {
-        files.extend(policy.trust_anchor_files.iter().cloned());
+        files.extend(policy.trust_anchor_files.iter().chain(&policy.crl_files).cloned());
     }
     files
 }

@@ -53,6 +53,8 @@ pub struct TlsFacts {
     pub cipher: String,
     /// For example `X25519MLKEM768`.
     pub group: String,
+    /// Whether it goes on from an earlier session's ticket.
+    pub resumed: bool,
 }
 
 /// The session that an uplink has.

@@ -87,9 +87,18 @@ pub const CLOCK_TOLERANCE: Duration = Duration::from_secs(60);
 pub trait Witness: Send + Sync {
     /// Something was seen.
     fn saw(&self, step: Step);
+
+    /// Whether anybody looks; what costs something to tell is not told to nobody.
+    fn watches(&self) -> bool {
+        true
+    }
 }
 
 /// For attempts that nobody watches.
 impl Witness for () {
     fn saw(&self, _: Step) {}
+
+    fn watches(&self) -> bool {
+        false
+    }
 }

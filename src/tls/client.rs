@@ -14,8 +14,16 @@ use rustls::{
 };
 use url::Host;
 
-use super::{identity::Identity, provider::provider, trust::Anchors};
-use crate::model::failure::{Cause, Failure};
+use super::{
+    identity::Identity,
+    provider::{provider, provider_without_post_quantum},
+    trust::Anchors,
+};
+use crate::model::{
+    failure::{Cause, Failure},
+    tls_choices::{TlsChoices, TlsVersion},
+    uplink::Uplink,
+};
 
 /// The application protocol of an upgrade (RFC 7301); HTTP/2 has no `Upgrade`, so `h2` is never offered.
 pub const ALPN_HTTP_1_1: &[u8] = b"http/1.1";
@@ -28,9 +36,31 @@ const RESUMPTION_SERVERS: usize = 8;
 #[derive(Default)]
 pub struct ClientConfigs(Mutex<Vec<Entry>>);
 
+/// What an uplink asks of TLS beyond identity and trust.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wishes {
+    choices: TlsChoices,
+    skip_verification: bool,
+}
+
+impl Wishes {
+    /// Those of `uplink`.
+    pub fn of(uplink: &Uplink) -> Self {
+        Self { choices: uplink.tls, skip_verification: uplink.lab.skip_server_verification }
+    }
+}
+
+impl Default for Wishes {
+    /// Everything that is spoken, and everything verified.
+    fn default() -> Self {
+        Self { choices: TlsChoices::default(), skip_verification: false }
+    }
+}
+
 struct Entry {
     chain: Vec<CertificateDer<'static>>,
     anchors: Anchors,
+    wishes: Wishes,
     config: Arc<ClientConfig>,
 }
 
@@ -43,18 +73,27 @@ impl ClientConfigs {
     /// The configuration for an identity (`None`: no client certificate) and anchors: TLS 1.3 and 1.2, ALPN `http/1.1`,
     /// SNI when the remote has a DNS name.
     pub fn get(&self, identity: Option<&Identity>, anchors: &Anchors) -> Arc<ClientConfig> {
+        self.get_with(identity, anchors, Wishes::default())
+    }
+
+    /// The same with the wishes of an uplink. Whatever differs has tickets of its own: a session that was begun before a
+    /// revocation list or a pin came is not resumed behind it.
+    pub fn get_with(&self, identity: Option<&Identity>, anchors: &Anchors, wishes: Wishes) -> Arc<ClientConfig> {
         let chain = identity.map_or(&[][..], Identity::chain);
         // A panic while the lock was held left a list that lacks an entry at worst.
         let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let entry = match entries.iter().position(|entry| entry.chain == chain && entry.anchors.same(anchors)) {
+        let entry = match entries
+            .iter()
+            .position(|entry| entry.chain == chain && entry.wishes == wishes && entry.anchors.same(anchors))
+        {
             Some(found) => entries.remove(found),
             None => {
                 // Anchors of the same content are shared: the public roots take a quarter of a megabyte.
                 let shared =
                     entries.iter().find(|entry| entry.anchors.same(anchors)).map(|entry| entry.anchors.clone());
                 let anchors = shared.unwrap_or_else(|| anchors.clone());
-                let config = client_config(identity, &anchors);
-                Entry { chain: chain.to_vec(), anchors, config }
+                let config = client_config(identity, &anchors, wishes);
+                Entry { chain: chain.to_vec(), anchors, wishes, config }
             }
         };
         let config = Arc::clone(&entry.config);
@@ -66,11 +105,18 @@ impl ClientConfigs {
     }
 }
 
-fn client_config(identity: Option<&Identity>, anchors: &Anchors) -> Arc<ClientConfig> {
-    let builder = ClientConfig::builder_with_provider(provider())
-        .with_protocol_versions(&[&TLS13, &TLS12])
+fn client_config(identity: Option<&Identity>, anchors: &Anchors, wishes: Wishes) -> Arc<ClientConfig> {
+    let Wishes { choices, skip_verification } = wishes;
+    let versions: &[_] = match choices.minimum_version {
+        TlsVersion::Tls12 => &[&TLS13, &TLS12],
+        TlsVersion::Tls13 => &[&TLS13],
+    };
+    let provider = if choices.post_quantum { provider() } else { provider_without_post_quantum() };
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(versions)
         .expect("the provider has cipher suites for both versions")
-        .with_root_certificates(Arc::clone(anchors.store()));
+        .dangerous()
+        .with_custom_certificate_verifier(anchors.verifier(skip_verification));
     let mut config = match identity {
         Some(identity) => builder.with_client_cert_resolver(identity.resolver()),
         None => builder.with_no_client_auth(),

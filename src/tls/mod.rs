@@ -4,6 +4,7 @@
 //! - [`stream`]: a TLS connection as a byte stream that is flushed by turn.
 //! - [`identity`]: certificate and key, loaded and checked as one pair.
 //! - [`trust`]: trust anchors.
+//! - [`verify`], [`revocation`]: the check of a server, with pins and lists.
 //! - [`jose`]: signatures of tokens.
 //! - [`client`], [`server`]: configurations of both sides.
 //! - [`refusal`]: what a failed handshake means, as a cause and a sentence.
@@ -14,9 +15,11 @@ pub mod jose;
 mod pem;
 pub mod provider;
 pub mod refusal;
+mod revocation;
 pub mod server;
 pub mod stream;
 pub mod trust;
+pub mod verify;
 
 /// The throw-away PKI of all tests, shared with the integration tests.
 #[cfg(test)]

@@ -47,7 +47,11 @@ pub(super) fn private_key(path: &Path, what: &str) -> Result<PrivateKeyDer<'stat
     })
 }
 
-fn read(path: &Path, what: &str) -> Result<Vec<u8>, Failure> {
+/// The bytes of a regular file of at most 1 MiB.
+///
+/// # Errors
+/// [`Cause::CredentialUnreadable`] or [`Cause::CredentialInvalid`].
+pub(super) fn read(path: &Path, what: &str) -> Result<Vec<u8>, Failure> {
     let unreadable = |problem: String| {
         Failure::new(Cause::CredentialUnreadable, format!("cannot read the {what} {}: {problem}", path.display()))
     };

@@ -15,6 +15,16 @@ pub fn provider() -> Arc<CryptoProvider> {
     Arc::clone(&PROVIDER)
 }
 
+/// The same without hybrid post-quantum key exchange, whose hello some middleboxes cannot take.
+pub fn provider_without_post_quantum() -> Arc<CryptoProvider> {
+    static CLASSICAL: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| {
+        let mut provider = choose();
+        provider.kx_groups.retain(|group| !format!("{:?}", group.name()).contains("MLKEM"));
+        Arc::new(provider)
+    });
+    Arc::clone(&CLASSICAL)
+}
+
 fn choose() -> CryptoProvider {
     let mut provider = base();
     // AES-128 before AES-256: a tenth less work, and no practical difference in strength.
@@ -58,6 +68,12 @@ mod tests {
     fn aes_128_is_offered_first() {
         let first = provider().cipher_suites[0].suite();
         assert_eq!(first, rustls::CipherSuite::TLS13_AES_128_GCM_SHA256);
+    }
+
+    #[test]
+    fn without_post_quantum_only_classical_groups_are_left() {
+        let groups = &provider_without_post_quantum().kx_groups;
+        assert!(!groups.is_empty() && groups.iter().all(|group| group.name() != rustls::NamedGroup::X25519MLKEM768));
     }
 
     #[cfg(feature = "aws-lc")]

@@ -7,7 +7,7 @@ use std::{fmt::Write, io, time::UNIX_EPOCH};
 
 use rustls::{AlertDescription, CertificateError, Error, InvalidMessage, pki_types::UnixTime};
 
-use super::identity::date;
+use super::{identity::date, verify::PinMismatch};
 use crate::model::failure::{Cause, Failure};
 
 /// Names of a certificate that a sentence lists.
@@ -77,7 +77,14 @@ fn certificate(error: &CertificateError) -> (Cause, String) {
             Cause::ServerUntrusted,
             "its certificate is not from a trusted authority; add that authority to the trust anchors of the uplink's certPathValidationPolicy, or check that this is the right server".to_owned(),
         ),
-        CertificateError::Revoked => (Cause::ServerUntrusted, "its certificate has been revoked; renew it there".to_owned()),
+        CertificateError::Revoked => (
+            Cause::ServerCertificateRevoked,
+            "its certificate, or one of its chain, has been revoked by the authority; it needs a new one, or is not what it says".to_owned(),
+        ),
+        CertificateError::Other(other) if other.0.is::<PinMismatch>() => (
+            Cause::ServerPinMismatch,
+            format!("none of the pinned keys is in its chain; seen were {}: pin one of these if this is the right server", other.0),
+        ),
         CertificateError::BadSignature => {
             (Cause::ServerUntrusted, "its certificate is not signed by the authority that it names".to_owned())
         }

@@ -12,7 +12,7 @@ use super::{
     client::{ClientConfigs, server_name},
     identity::Identity,
     refusal,
-    server::{IdentityField, identity_of, server_config},
+    server::{ClientCertificates, IdentityField, identity_of, server_config},
     stream::TlsStream,
     trust::Anchors,
 };

@@ -9,12 +9,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustls::{RootCertStore, pki_types::CertificateDer};
+use rustls::{
+    RootCertStore,
+    client::{WebPkiServerVerifier, danger::ServerCertVerifier},
+    pki_types::{CertificateDer, CertificateRevocationListDer},
+};
 use rustls_native_certs::CertificateResult;
 
-use super::pem;
+use super::{pem, provider::provider, revocation, verify::Verifier};
 use crate::model::{
-    authorization::Trust,
+    authorization::{CertPathValidationPolicy, SpkiPin, Trust},
     failure::{Cause, Failure},
 };
 
@@ -24,7 +28,12 @@ const SYSTEM_ROOTS_AGE_MAX: Duration = Duration::from_secs(600);
 
 /// The trust anchors of one attempt; never empty.
 #[derive(Clone, Debug)]
-pub struct Anchors(Arc<RootCertStore>);
+pub struct Anchors {
+    store: Arc<RootCertStore>,
+    lists: Arc<Vec<CertificateRevocationListDer<'static>>>,
+    pins: Vec<SpkiPin>,
+    webpki: Arc<WebPkiServerVerifier>,
+}
 
 impl Anchors {
     /// Loads what `trust` refers to. Blocks: run it on a blocking thread.
@@ -34,8 +43,39 @@ impl Anchors {
     pub fn load(trust: &Trust) -> Result<Self, Failure> {
         match trust {
             Trust::SystemRoots => system_roots(),
-            Trust::Policy(policy) => Self::from_files(&policy.trust_anchor_files),
+            Trust::Policy(policy) => Self::from_policy(policy),
         }
+    }
+
+    fn from_policy(policy: &CertPathValidationPolicy) -> Result<Self, Failure> {
+        let store = store_of(&policy.trust_anchor_files)?;
+        let mut lists = Vec::new();
+        for file in &policy.crl_files {
+            lists.extend(revocation::lists(file)?);
+        }
+        Self::new(Arc::new(store), lists, policy.pins.clone()).map_err(|problem| {
+            let sentence = format!("the certPathValidationPolicy `{}` is of no use: {problem}", policy.id);
+            Failure::new(Cause::CredentialInvalid, sentence)
+        })
+    }
+
+    fn new(
+        store: Arc<RootCertStore>,
+        lists: Vec<CertificateRevocationListDer<'static>>,
+        pins: Vec<SpkiPin>,
+    ) -> Result<Self, String> {
+        // Issuers without a list are accepted: a policy lists what has been revoked, not everything that has not.
+        let webpki = WebPkiServerVerifier::builder_with_provider(Arc::clone(&store), provider())
+            .with_crls(lists.iter().cloned())
+            .allow_unknown_revocation_status()
+            .build()
+            .map_err(|error| error.to_string())?;
+        Ok(Self { store, lists: Arc::new(lists), pins, webpki })
+    }
+
+    /// The check by all of it; with `skip` none at all, for laboratories.
+    pub(super) fn verifier(&self, skip: bool) -> Arc<dyn ServerCertVerifier> {
+        Arc::new(Verifier::new(Arc::clone(&self.webpki), self.pins.clone(), skip))
     }
 
     /// Loads PEM files; every certificate in them is an anchor. Blocks.
@@ -43,33 +83,37 @@ impl Anchors {
     /// # Errors
     /// A cause of the phase authorize: a file that is unreadable, or a section that is no certificate.
     pub fn from_files(files: &[PathBuf]) -> Result<Self, Failure> {
-        const WHAT: &str = "trust anchor file";
-        let mut store = RootCertStore::empty();
-        for file in files {
-            for certificate in pem::certificates(file, WHAT)? {
-                store
-                    .add(certificate)
-                    .map_err(|_| pem::invalid(file, WHAT, "one of its sections is not an X.509 certificate"))?;
-            }
-        }
-        if store.is_empty() {
-            return Err(Failure::new(
-                Cause::CredentialInvalid,
-                "the certPathValidationPolicy names no trust anchor file",
-            ));
-        }
-        Ok(Self(Arc::new(store)))
+        let unusable = |problem: String| Failure::new(Cause::CredentialInvalid, problem);
+        Self::new(Arc::new(store_of(files)?), Vec::new(), Vec::new()).map_err(unusable)
     }
 
     /// The anchors as rustls wants them.
     pub(super) fn store(&self) -> &Arc<RootCertStore> {
-        &self.0
+        &self.store
     }
 
-    /// Whether both trust the same authorities.
+    /// Whether both trust the same authorities, to the same extent.
     pub(super) fn same(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0) || self.0.roots == other.0.roots
+        let roots = Arc::ptr_eq(&self.store, &other.store) || self.store.roots == other.store.roots;
+        roots && self.pins == other.pins && self.lists == other.lists
     }
+}
+
+/// Every certificate of these files is an anchor; at least one.
+fn store_of(files: &[PathBuf]) -> Result<RootCertStore, Failure> {
+    const WHAT: &str = "trust anchor file";
+    let mut store = RootCertStore::empty();
+    for file in files {
+        for certificate in pem::certificates(file, WHAT)? {
+            store
+                .add(certificate)
+                .map_err(|_| pem::invalid(file, WHAT, "one of its sections is not an X.509 certificate"))?;
+        }
+    }
+    if store.is_empty() {
+        return Err(Failure::new(Cause::CredentialInvalid, "the certPathValidationPolicy names no trust anchor file"));
+    }
+    Ok(store)
 }
 
 /// The system's roots; shared by all uplinks and read again when they are old.
@@ -104,7 +148,9 @@ fn gather(found: CertificateResult) -> Result<Anchors, Failure> {
             ),
         ));
     }
-    Ok(Anchors(Arc::new(store)))
+    Anchors::new(Arc::new(store), Vec::new(), Vec::new()).map_err(|problem| {
+        Failure::new(Cause::CredentialInvalid, format!("the root certificates of this system are of no use: {problem}"))
+    })
 }
 
 #[cfg(test)]

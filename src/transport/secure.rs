@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use rustls::{ClientConfig, CommonState, pki_types::ServerName};
+use rustls::{ClientConfig, CommonState, HandshakeKind, pki_types::ServerName};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     time::timeout,
@@ -14,7 +14,7 @@ use crate::{
         status::TlsFacts,
         step::{Step, Witness},
     },
-    tls::{refusal, stream::TlsStream},
+    tls::{refusal, stream::TlsStream, verify::watched},
 };
 
 /// How long the TLS handshake may take: three round trips over a bad mobile link, and slow signatures.
@@ -35,11 +35,14 @@ pub async fn handshake<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    match timeout(HANDSHAKE, TlsStream::connect(socket, tls, name)).await {
-        Ok(Ok(stream)) => {
-            witness.saw(Step::Secured { facts: facts(stream.tls()), chain: Vec::new() });
-            Ok(stream)
-        }
+    let shaking = timeout(HANDSHAKE, TlsStream::connect(socket, tls, name));
+    let (shaken, chain) = if witness.watches() { watched(shaking).await } else { (shaking.await, Vec::new()) };
+    if witness.watches() {
+        let facts = shaken.as_ref().ok().and_then(|stream| stream.as_ref().ok()).map(|stream| facts(stream.tls()));
+        witness.saw(Step::Secured { facts: facts.unwrap_or_default(), chain });
+    }
+    match shaken {
+        Ok(Ok(stream)) => Ok(stream),
         Ok(Err(error)) => Err(refusal::of_handshake(remote, &error)),
         Err(_) => Err(Failure::new(
             Cause::TlsTimeout,
@@ -61,5 +64,6 @@ pub fn facts(tls: &CommonState) -> TlsFacts {
             .and_then(|group| group.name().as_str())
             .unwrap_or_default()
             .to_owned(),
+        resumed: tls.handshake_kind() == Some(HandshakeKind::Resumed),
     }
 }

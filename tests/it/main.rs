@@ -15,5 +15,6 @@ mod reverse;
 mod sidecar;
 mod smuggling;
 mod support;
+mod tls_choices;
 mod tokens;
 mod wss;

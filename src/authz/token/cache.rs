@@ -17,7 +17,8 @@ use tokio::{
 };
 
 use super::{
-    answer, files_of,
+    answer,
+    files::files_of,
     metadata::{self, Metadata, origin},
     request::{self, Material, uri},
 };

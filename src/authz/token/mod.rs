@@ -10,24 +10,31 @@
 
 mod answer;
 mod cache;
+mod files;
 mod metadata;
 mod request;
 
-use std::{path::PathBuf, sync::Arc};
+use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use self::cache::Cache;
+use self::{
+    cache::Cache,
+    files::{anchor_files, files_of},
+};
 use super::{Authorizer, Fetch, Grant};
 use crate::{
     base::{http::BoxFuture, secret::Secret, watch::FileWatcher},
     model::{
-        authorization::{Authorization, AuthorizationMode, AuthorizationServer, ClientAuth, Trust},
+        authorization::{Authorization, AuthorizationMode},
         failure::{Cause, Failure},
         step::{Step, Witness},
         uplink::Uplink,
     },
-    tls::{client::ClientConfigs, trust::Anchors},
+    tls::{
+        client::{ClientConfigs, Wishes},
+        trust::Anchors,
+    },
 };
 
 /// [`Authorizer`] for uplinks with an AuthorizationServer.
@@ -60,7 +67,8 @@ impl AccessTokens {
         let token = self.cache.token(&wanted.server, &uplink.network, witness).await?;
         let how = format!("access token of {} as {}", wanted.server.id, wanted.server.client_id);
         witness.saw(Step::Authorized { how, expires: Some(token.expires) });
-        Ok(Grant { tls: self.configs.get(None, &anchors), token: Some(token.value), certificate_expiry: None })
+        let tls = self.configs.get_with(None, &anchors, Wishes::of(uplink));
+        Ok(Grant { tls, token: Some(token.value), certificate_expiry: None })
     }
 }
 
@@ -86,28 +94,6 @@ impl Authorizer for AccessTokens {
         }
         self.watcher.subscribe(&files)
     }
-}
-
-fn anchor_files(trust: &Trust) -> Vec<PathBuf> {
-    match trust {
-        Trust::SystemRoots => Vec::new(),
-        Trust::Policy(policy) => policy.trust_anchor_files.iter().chain(&policy.crl_files).cloned().collect(),
-    }
-}
-
-/// Every file that a token of `server` depends on.
-fn files_of(server: &AuthorizationServer) -> Vec<PathBuf> {
-    let mut files = anchor_files(&server.trust);
-    match &server.client_auth {
-        ClientAuth::SecretBasic { secret_file }
-        | ClientAuth::SecretPost { secret_file }
-        | ClientAuth::SecretJwt { secret_file } => files.push(secret_file.clone()),
-        ClientAuth::PrivateKeyJwt { key_file, .. } => files.push(key_file.clone()),
-        ClientAuth::TlsClientAuth(certificate) | ClientAuth::SelfSignedTlsClientAuth(certificate) => {
-            files.extend([certificate.cert_file.clone(), certificate.key_file.clone()]);
-        }
-    }
-    files
 }
 
 #[cfg(test)]

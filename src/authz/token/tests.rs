@@ -17,7 +17,9 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::model::{
-    authorization::{AccessToken, CertPathValidationPolicy, Certificate, TokenPlacement},
+    authorization::{
+        AccessToken, AuthorizationServer, CertPathValidationPolicy, Certificate, ClientAuth, TokenPlacement, Trust,
+    },
     network::Network,
     uplink::testing::uplink,
 };
