@@ -16,7 +16,7 @@ use std::{
 
 use onvif_uplink::{
     admin::{self, Admin, AdminState, Readiness},
-    app::{self, App, Outcome},
+    app::{self, App, Outcome, probe},
     base::drain::{Drain, DrainSwitch, drain},
     cli::{self, Command},
     demo::{self, Demo, camera::Camera},
@@ -48,6 +48,7 @@ fn main() -> ExitCode {
         }
     };
     let ended = match parsed.command {
+        Command::Check(arguments) if arguments.connect => block_on(check_connections(&arguments)),
         Command::Check(arguments) => check(&arguments),
         Command::Status(arguments) => block_on(status(&arguments)),
         Command::Run(arguments) => {
@@ -114,6 +115,33 @@ fn check(arguments: &cli::Check) -> Ended {
         Ok(uplinks) => {
             say(&format!("{}: good, {uplinks} uplink(s)", file.display()));
             Ok(cli::EXIT_OK)
+        }
+        Err(errors) => {
+            errors.iter().for_each(|error| eprintln!("{error}"));
+            Ok(cli::EXIT_CONFIG)
+        }
+    }
+}
+
+/// Tables as they come, or one JSON array at the end.
+async fn check_connections(arguments: &cli::Check) -> Ended {
+    let Some(file) = &arguments.file else { return Err((cli::EXIT_USAGE, "which file?".to_owned())) };
+    let proxies = app::Proxies::from_environment(arguments.proxy_credentials_file.clone());
+    let mut walks = Vec::new();
+    let walked = probe::connect(file, proxies, |walk| {
+        if arguments.json {
+            walks.push(walk.clone());
+        } else {
+            say(&walk.text());
+        }
+    })
+    .await;
+    match walked {
+        Ok(all_came_up) => {
+            if arguments.json {
+                say(&serde_json::to_string_pretty(&walks).map_err(internal)?);
+            }
+            Ok(if all_came_up { cli::EXIT_OK } else { cli::EXIT_UNAVAILABLE })
         }
         Err(errors) => {
             errors.iter().for_each(|error| eprintln!("{error}"));

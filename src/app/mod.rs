@@ -5,6 +5,7 @@
 //! outcome goes to board, metric, log and readiness. A document that is wrong changes nothing: the last good set goes on;
 //! before the first good one the process stays up and waits, because a sidecar that exits keeps the camera's pod from starting.
 
+pub mod probe;
 mod reloads;
 mod traced;
 

@@ -13,7 +13,7 @@ use crate::{
     model::{
         authorization::{Authorization, AuthorizationMode, Trust},
         failure::{Cause, Failure},
-        step::Witness,
+        step::{Step, Witness},
         uplink::Uplink,
     },
     tls::{
@@ -38,13 +38,14 @@ impl MutualTls {
         Self { watcher, configs: ClientConfigs::new() }
     }
 
-    async fn load(&self, uplink: &Uplink) -> Result<Grant, Failure> {
+    async fn load(&self, uplink: &Uplink, witness: &dyn Witness) -> Result<Grant, Failure> {
         let Authorization::Mtls(certificate) = &uplink.authorization else {
             return Err(Failure::new(
                 Cause::CredentialInvalid,
                 "this uplink has no certificateID; client authentication needs one",
             ));
         };
+        let id = certificate.id.clone();
         let (certificate, trust, wishes) = (certificate.clone(), uplink.trust.clone(), Wishes::of(uplink));
         // Mounted volumes may be slow, and parsing takes time that the streams of other uplinks would wait.
         let loaded =
@@ -55,6 +56,7 @@ impl MutualTls {
                 "reading certificate and key was interrupted; it is tried again",
             ))
         })?;
+        witness.saw(Step::Authorized { how: format!("certificate {id}"), expires: Some(identity.expiry()) });
         Ok(Grant {
             tls: self.configs.get_with(Some(&identity), &anchors, wishes),
             token: None,
@@ -68,8 +70,8 @@ impl Authorizer for MutualTls {
         Self::MODE
     }
 
-    fn grant<'a>(&'a self, uplink: &'a Uplink, _: &'a dyn Witness) -> BoxFuture<'a, Result<Grant, Failure>> {
-        Box::pin(self.load(uplink))
+    fn grant<'a>(&'a self, uplink: &'a Uplink, witness: &'a dyn Witness) -> BoxFuture<'a, Result<Grant, Failure>> {
+        Box::pin(self.load(uplink, witness))
     }
 
     fn changes(&self, uplink: &Uplink) -> watch::Receiver<u64> {

@@ -1,8 +1,22 @@
-//! The clocks of others: the `Date` of an answer, and how far it is from ours (RFC 9110 §5.6.7, §6.6.1).
+//! Times in sentences, and the clocks of others: the `Date` of an answer, and how far it is from ours (RFC 9110 §5.6.7,
+//! §6.6.1).
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use time::{OffsetDateTime, format_description::well_known::Rfc2822};
+use time::{
+    OffsetDateTime,
+    format_description::well_known::{Rfc2822, Rfc3339},
+};
+
+/// A time as it stands in sentences: RFC 3339, UTC, whole seconds.
+pub fn date(time: SystemTime) -> String {
+    let seconds = time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    i64::try_from(seconds)
+        .ok()
+        .and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok())
+        .and_then(|time| time.format(&Rfc3339).ok())
+        .unwrap_or_else(|| format!("{seconds} s after 1970"))
+}
 
 /// Reads an HTTP date in the form that is sent today.
 pub fn http_date(text: &str) -> Option<SystemTime> {

@@ -13,6 +13,8 @@ use crate::telemetry::logs::{Format, LogOptions};
 pub const EXIT_OK: u8 = 0;
 /// Wrong arguments (EX_USAGE).
 pub const EXIT_USAGE: u8 = 64;
+/// An uplink did not come up in `check --connect` (EX_UNAVAILABLE).
+pub const EXIT_UNAVAILABLE: u8 = 69;
 /// Something broke that should not, or the asked process did not answer (EX_SOFTWARE).
 pub const EXIT_INTERNAL: u8 = 70;
 /// The configuration is unusable (EX_CONFIG).
@@ -28,9 +30,11 @@ Examples:
   onvif-uplink demo                                  everything in one process, nothing to install
   onvif-uplink check uplinks.yaml                    say all that is wrong with a configuration
   onvif-uplink run --config uplinks.yaml             the sidecar beside a camera or NVR
+  onvif-uplink check --connect uplinks.yaml          try each uplink once and say what is in its way
   onvif-uplink status                                what a running sidecar does
 
-Exit codes: 0 stopped as asked, 64 wrong arguments, 70 internal error, 78 configuration unusable.";
+Exit codes: 0 stopped as asked, 64 wrong arguments, 69 an uplink did not come up (check --connect), 70 internal error,
+78 configuration unusable.";
 
 /// ONVIF Uplink for cameras and NVRs that do not speak it.
 #[derive(Clone, Debug, Parser)]
@@ -64,7 +68,13 @@ Example:
     #[command(after_help = "\
 Examples:
   onvif-uplink check uplinks.yaml
-  onvif-uplink check --print-schema > uplinks.schema.json")]
+  onvif-uplink check --connect uplinks.yaml
+  onvif-uplink check --print-schema > uplinks.schema.json
+
+With --connect each uplink is walked once through its phases: authorize (certificate or token), resolve, dial, proxy, TLS,
+upgrade, preface. The table says what was tried, what came back and what to do; a clock that is off is named. The exit code
+is 0 if all came up, 69 if one did not, 78 if the configuration is wrong. The device is not asked for anything. A remote
+that keeps one session per device may end the one of a running sidecar, which then dials again.")]
     Check(Check),
     /// Ask a running sidecar for its uplinks
     #[command(after_help = "\
@@ -204,6 +214,15 @@ pub struct Check {
     /// The configuration to validate
     #[arg(value_name = "FILE", required_unless_present = "print_schema")]
     pub file: Option<PathBuf>,
+    /// Try each uplink once as well, and say how far it came
+    #[arg(long, env = "ONVIF_UPLINK_CONNECT", action = ArgAction::SetTrue, value_parser = BoolishValueParser::new(), conflicts_with = "print_schema")]
+    pub connect: bool,
+    /// With --connect: print JSON instead of tables
+    #[arg(long, env = "ONVIF_UPLINK_JSON", action = ArgAction::SetTrue, value_parser = BoolishValueParser::new(), requires = "connect")]
+    pub json: bool,
+    /// With --connect: file with USER:PASSWORD for the proxy that HTTPS_PROXY names
+    #[arg(long, env = "ONVIF_UPLINK_PROXY_CREDENTIALS_FILE", value_name = "FILE")]
+    pub proxy_credentials_file: Option<PathBuf>,
     /// Print the JSON Schema of the configuration instead
     #[arg(long, env = "ONVIF_UPLINK_PRINT_SCHEMA", action = ArgAction::SetTrue, value_parser = BoolishValueParser::new())]
     pub print_schema: bool,

@@ -4,6 +4,7 @@
 //! set of uplinks that should run, what became of each, and the one list of failure causes.
 
 pub mod address;
+mod advice;
 pub mod authorization;
 pub mod desired;
 pub mod device;

@@ -15,13 +15,15 @@ use rustls::{
     pki_types::CertificateDer,
     sign::{CertifiedKey, SingleCertAndKey},
 };
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::{pem, provider::provider};
-use crate::model::{
-    authorization::Certificate,
-    failure::{Cause, Failure},
+use crate::{
+    base::clock::date,
+    model::{
+        authorization::Certificate,
+        failure::{Cause, Failure},
+    },
 };
 
 /// A certificate chain with the key of its first certificate.
@@ -128,16 +130,6 @@ pub(super) fn validity(certificate: &CertificateDer<'_>) -> Option<(SystemTime, 
 fn instant(timestamp: i64) -> Option<SystemTime> {
     let distance = Duration::from_secs(timestamp.unsigned_abs());
     if timestamp < 0 { UNIX_EPOCH.checked_sub(distance) } else { UNIX_EPOCH.checked_add(distance) }
-}
-
-/// A time as it stands in sentences: RFC 3339, UTC, whole seconds.
-pub(super) fn date(time: SystemTime) -> String {
-    let seconds = time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    i64::try_from(seconds)
-        .ok()
-        .and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok())
-        .and_then(|time| time.format(&Rfc3339).ok())
-        .unwrap_or_else(|| format!("{seconds} s after 1970"))
 }
 
 #[cfg(test)]

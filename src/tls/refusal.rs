@@ -7,8 +7,11 @@ use std::{fmt::Write, io, time::UNIX_EPOCH};
 
 use rustls::{AlertDescription, CertificateError, Error, InvalidMessage, pki_types::UnixTime};
 
-use super::{identity::date, verify::PinMismatch};
-use crate::model::failure::{Cause, Failure};
+use super::verify::PinMismatch;
+use crate::{
+    base::clock::date,
+    model::failure::{Cause, Failure},
+};
 
 /// Names of a certificate that a sentence lists.
 const NAMES_SHOWN: usize = 8;

@@ -1,5 +1,6 @@
 //! The integration tests: the rooms through their public interfaces, in one binary so that it links once.
 
+mod check_connect;
 mod forward;
 mod forward_limits;
 mod forward_messages;

@@ -166,6 +166,31 @@ fn check_says_good_with_0_and_all_that_is_bad_with_78() {
 }
 
 #[test]
+fn check_connect_says_what_is_in_the_way_with_69_and_as_json_if_asked() {
+    let site = site(GOOD);
+    site.write(
+        "devices:\n  - name: camera-1\n    http: http://127.0.0.1:9\n    uplinks:\n      - { remoteAddress: 'https://127.0.0.1:9', \
+         certificateID: c, userLevel: User, certPathValidationPolicyID: p }\ncertificates:\n  c: { certFile: no.crt, keyFile: \
+         no.key }\ncertPathValidationPolicies:\n  p: { trustAnchorFiles: [no.crt] }\n",
+    );
+    let tried = output(&["check", "--connect", name(&site.config())]);
+    assert_eq!(tried.status.code(), Some(69), "{}", text(&tried.stderr));
+    let table = text(&tried.stdout);
+    assert!(
+        table.contains("DOES NOT COME UP") && table.contains("\n  why:  ") && table.contains("\n  do:   "),
+        "{table}"
+    );
+    let json = output(&["check", "--connect", "--json", name(&site.config())]);
+    assert_eq!(json.status.code(), Some(69));
+    let walks: Value = serde_json::from_slice(&json.stdout).expect("JSON");
+    assert_eq!(walks[0]["online"], false);
+    assert_eq!(walks[0]["rows"].as_array().expect("rows").len(), 7);
+    site.write(BAD);
+    assert_eq!(output(&["check", "--connect", name(&site.config())]).status.code(), Some(78));
+    assert_eq!(output(&["check", "--json", name(&site.config())]).status.code(), Some(64), "--json needs --connect");
+}
+
+#[test]
 fn the_printed_schema_is_a_json_schema_of_the_document() {
     let printed = output(&["check", "--print-schema"]);
     assert_eq!(printed.status.code(), Some(0));
