@@ -63,7 +63,7 @@ Example:
   curl http://127.0.0.1:8800/camera-1/onvif/device_service
   onvif-uplink gateway --listen 0.0.0.0:8443 --cert tls.crt --key tls.key --front 127.0.0.1:8800 \\
       --token-jwks https://idp.example.com/jwks --token-issuer https://idp.example.com --token-audience uplink")]
-    Gateway(Gateway),
+    Gateway(Box<Gateway>),
     /// Validate a configuration: 0, or 78 and each error on its own line, FILE:LINE:COLUMN: path: sentence
     #[command(after_help = "\
 Examples:

@@ -12,7 +12,7 @@ use tokio::{
 };
 
 use super::{
-    answer::{self, Parsed, Wanted},
+    answer::{self, Parsed, Refusal, Wanted},
     websocket::{self, SUBPROTOCOL},
 };
 use crate::{
@@ -197,19 +197,28 @@ where
                     ),
                 ));
             }
-            Parsed::Refused(refusal) => {
-                let clock = tell_clock(&received, ask, witness);
-                let body = received.split_off(refusal.head);
-                let body = if refusal.text { excerpt_of(stream, body, refusal.length).await } else { BytesMut::new() };
-                let mut failure = refusal.into_failure(remote, &body);
-                if let Some(clock) = clock.filter(|_| failure.cause == Cause::Unauthorized) {
-                    failure.message.push_str("; and ");
-                    failure.message.push_str(&clock);
-                }
-                return Err(failure);
-            }
+            Parsed::Refused(refusal) => return Err(refused(stream, ask, received, refusal, witness).await),
         }
     }
+}
+
+/// What an answer other than 101 means, with what its text says and what its clock shows.
+async fn refused<S: AsyncRead + Unpin>(
+    stream: &mut S,
+    ask: &Ask,
+    mut received: BytesMut,
+    refusal: Refusal,
+    witness: &dyn Witness,
+) -> Failure {
+    let clock = tell_clock(&received, ask, witness);
+    let body = received.split_off(refusal.head);
+    let body = if refusal.text { excerpt_of(stream, body, refusal.length).await } else { BytesMut::new() };
+    let mut failure = refusal.into_failure(&ask.remote, &body);
+    if let Some(clock) = clock.filter(|_| failure.cause == Cause::Unauthorized) {
+        failure.message.push_str("; and ");
+        failure.message.push_str(&clock);
+    }
+    failure
 }
 
 /// Tells what time the remote says it is; a sentence if that is not ours, because certificates and tokens depend on it.

@@ -24,7 +24,6 @@ async fn walk(site: &Site) -> Walk {
     let all = connect(&site.config(), Proxies::default(), |walk| walks.push(walk.clone())).await.expect("a good file");
     let [walk] = walks.try_into().expect("one uplink");
     assert_eq!(all, walk.online);
-    println!("{}", walk.text());
     walk
 }
 
@@ -36,7 +35,7 @@ async fn site(remote: impl Into<String>) -> Site {
 }
 
 /// The outcome of a phase, and what was seen.
-fn row<'a>(walk: &'a Walk, phase: &str) -> (Outcome, String) {
+fn row(walk: &Walk, phase: &str) -> (Outcome, String) {
     let row = walk.rows.iter().find(|row| row.phase == phase).expect("a row for each phase");
     assert_eq!(row.milliseconds.is_some(), row.outcome != Outcome::NotTried);
     (row.outcome, row.seen.join("\n"))

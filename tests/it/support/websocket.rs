@@ -36,7 +36,7 @@ pub async fn upgrade(remote: &Remote) -> Upgraded {
     let socket = WebSocketStream::from_raw_socket(stream, Role::Server, None).await;
     let stream = Within { socket, rest: Bytes::new(), piece: 1000 };
     let (requests, connection) = h2::client::handshake(stream).await.expect("the stream stands");
-    let connection = tokio::spawn(async move { connection.await });
+    let connection = tokio::spawn(connection);
     Upgraded { requests, connection }
 }
 
