@@ -3,14 +3,19 @@
 //! | Quirk | Test |
 //! |---|---|
 //! | Q1 exact head, one TLS record | `the_upgrade_request_is_exact_and_comes_in_one_tls_record` |
+//! | Q2 path and `Host` overridden | personas/bosch.rs; switches: src/config/connection_tests.rs |
 //! | Q3 101 minimal, decorated, any case | `a_101_of_any_shape_is_taken`; parser: src/transport/answer_tests.rs |
 //! | Q4 nothing before the 101, early bytes kept | `nothing_follows_the_head_before_the_101`, `what_comes_with_the_101_belongs_to_http_2` |
+//! | Q5 no handshake, plain TCP | personas/axxon.rs; plain: tls_choices.rs `plain_tcp_is_spoken_to_loopback_only_when_the_lab_says_so` |
 //! | Q6 TLS 1.2 only, no client certificate asked, private CA | `a_remote_with_tls_1_2_only_that_asks_for_no_certificate_is_served` |
 //! | Q7 bare host and port | `a_bare_address_means_https` |
 //! | Q8 `:authority` missing or foreign, `:scheme` http | `the_device_sees_its_own_host_whatever_the_remote_calls_it` |
+//! | Q9 an operation on another path | personas/grse.rs; src/onvif/misplaced_tests.rs |
 //! | Q10 request without END_STREAM | `a_soap_request_that_never_ends_its_stream_is_answered` |
 //! | Q11 content-length on chunked answers | `a_chunked_answer_of_the_device_gets_a_length` |
 //! | Q12 CANCEL, GOAWAY, abrupt close; push allowed | `a_cancel_after_the_answer_is_no_error`, `a_goaway_and_an_abrupt_close_are_normal_ends`; push: src/uplink/tests.rs `a_remote_that_allows_push_gets_none` |
+//! | Q13 extended CONNECT before our SETTINGS | personas/axxon.rs `an_extended_connect_before_our_settings_costs_its_stream_only` |
+//! | Q14 credentials of the remote's client | personas/axxon.rs `axxon_is_served_without_an_upgrade_and_with_a_host_for_an_authority` |
 //! | Q15 silent peers live by our PING | src/uplink/tests.rs `a_remote_that_only_answers_pings_stays_connected` (virtual time) |
 
 use std::{

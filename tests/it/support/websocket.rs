@@ -30,18 +30,23 @@ pub async fn accept(remote: &Remote) -> (Tls, String) {
     (stream, head)
 }
 
+/// The next connection after its WebSocket handshake, as the byte stream within it, and the request's head.
+pub async fn begin(remote: &Remote) -> (Within, String) {
+    let (stream, head) = accept(remote).await;
+    let socket = WebSocketStream::from_raw_socket(stream, Role::Server, None).await;
+    (Within { socket, rest: Bytes::new(), piece: 1000 }, head)
+}
+
 /// The next connection with HTTP/2 within its WebSocket.
 pub async fn upgrade(remote: &Remote) -> Upgraded {
-    let (stream, _) = accept(remote).await;
-    let socket = WebSocketStream::from_raw_socket(stream, Role::Server, None).await;
-    let stream = Within { socket, rest: Bytes::new(), piece: 1000 };
+    let (stream, _) = begin(remote).await;
     let (requests, connection) = h2::client::handshake(stream).await.expect("the stream stands");
     let connection = tokio::spawn(connection);
     Upgraded { requests, connection }
 }
 
 /// The bytes within; each write is cut into frames of odd sizes, as a peer may do that knows nothing of HTTP/2's frames.
-struct Within {
+pub struct Within {
     socket: WebSocketStream<Tls>,
     rest: Bytes,
     piece: usize,
