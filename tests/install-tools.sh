@@ -3,7 +3,7 @@
 # Packages come by name from Debian, the HTTP/2 stack of the foreign remote from PyPI (versions pinned, in target/venv).
 set -eu
 cd "$(dirname "$0")/.."
-packages="nginx-light stunnel4 motion ffmpeg chromium nghttp2-client wrk curl openssl python3-venv binutils gcc libc6-dev make procps ca-certificates"
+packages="nginx-light stunnel4 motion ffmpeg chromium nghttp2-client wrk tinyproxy-bin microsocks iproute2 curl openssl python3-venv binutils gcc libc6-dev make procps ca-certificates"
 missing=
 for package in $packages; do
     # nginx-light is a flavour: any nginx serves.

@@ -71,9 +71,7 @@ class Remote:
             raise AssertionError("the device sent something before our 101")
         answer = (b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c-reverse\r\n"
                   + self.persona.extra_headers + b"\r\n")
-        connection = h2.connection.H2Connection(h2.config.H2Configuration(
-            client_side=True, header_encoding="utf-8", validate_outbound_headers=False, normalize_outbound_headers=False))
-        connection.initiate_connection()
+        connection = self.connection()
         if self.persona.preface_with_101:
             tls.sendall(answer + connection.data_to_send())
         else:
@@ -81,6 +79,14 @@ class Remote:
             time.sleep(self.persona.preface_delay)  # the persona is slow; nothing is awaited here
             tls.sendall(connection.data_to_send())
         return Session(tls, lines, connection)
+
+    @staticmethod
+    def connection():
+        """HTTP/2 as the client, with its preface waiting to be sent."""
+        connection = h2.connection.H2Connection(h2.config.H2Configuration(
+            client_side=True, header_encoding="utf-8", validate_outbound_headers=False, normalize_outbound_headers=False))
+        connection.initiate_connection()
+        return connection
 
     def close(self):
         self.listener.close()
@@ -99,7 +105,10 @@ class Session:
         self.responses[stream] = Response()
         self.connection.send_headers(stream, headers, end_stream=body is None and end_stream)
         view = memoryview(body or b"")
+        deadline = time.monotonic() + WAIT
         while view:
+            if self.closed or self.responses[stream].reset is not None or time.monotonic() > deadline:
+                raise AssertionError(f"stream {stream} took no more than {len(body) - len(view)} of {len(body)} bytes")
             room = min(self.connection.local_flow_control_window(stream), self.connection.max_outbound_frame_size)
             if room == 0:
                 self.flush()

@@ -7,10 +7,13 @@ import neighbour
 from h2.errors import ErrorCodes
 from remote import Persona, Remote, grse, plain
 from support import Case, Pki, document, uplink, wait_for
+from websocket import WebSocketRemote
 
 
 class Cases:
     """Each case: a remote with a persona, one uplink of camera-1, what the remote sees."""
+
+    make_remote = Remote
 
     def connect(self, persona=None):
         self.pki = Pki(self.dir / "pki")
@@ -18,7 +21,7 @@ class Cases:
         self.neighbour = neighbour.start()
         self.addCleanup(self.neighbour.server_close)
         self.addCleanup(self.neighbour.shutdown)
-        self.remote = Remote(self.pki, persona)
+        self.remote = self.make_remote(self.pki, persona)
         self.addCleanup(self.remote.close)
         self.start_device()
         session = self.remote.accept()
@@ -140,6 +143,19 @@ class Binary(Cases, Case):
         self.assertIsNone(entry["error"])
         self.assertGreaterEqual(entry["session"]["requests"], 1)
         self.assertIn("1.3", str(entry["session"]["tls"]))
+
+
+class WebSocketBinary(Binary):
+    """The real binary as the device, over a WebSocket of another making."""
+
+    make_remote = WebSocketRemote
+
+    def test_each_ping_within_a_fragmented_message_is_answered(self):
+        session = self.connect()
+        length = ("content-length", str(len(neighbour.LARGE)))
+        answer = session.wait(session.send(plain("POST", "/digest", length), body=neighbour.LARGE))
+        self.assertEqual(answer.body.decode(), hashlib.sha256(neighbour.LARGE).hexdigest())
+        self.assertGreater(session.tls.pongs, 100)
 
 
 class PythonDeviceEnd(Cases, Case):
