@@ -324,3 +324,31 @@ async fn a_peer_that_takes_nothing_stops_the_writer_within_a_bound() {
     }
     assert!(accepted >= 16 * 1024, "{accepted}");
 }
+
+/// The way through an https proxy: what TLS within TLS says must not wait in the outer queue for a turn of its own.
+#[tokio::test]
+async fn tls_within_tls_keeps_nothing_back() {
+    use crate::base::io::TurnStream;
+    let bench = Bench::new();
+    let server = bench.server(&bench.authority.issue("x", &["cloud.example"], |_| ()), &bench.ca);
+    let (near, far) = duplex(64 * 1024);
+    let name = server_name(&Host::parse("cloud.example").expect("a host")).expect("a name");
+    let acceptor = tokio_rustls::TlsAcceptor::from(server);
+    let client = async {
+        let outer = TlsStream::connect(near, bench.client(), name.clone()).await.expect("trusted");
+        let mut inner = TlsStream::connect(outer, bench.client(), name).await.expect("trusted");
+        inner.write_all(b"within").await.expect("sealed");
+        std::future::poll_fn(|cx| std::pin::Pin::new(&mut inner).poll_turn(cx)).await.expect("sent");
+        inner
+    };
+    let peer = async {
+        let outer = acceptor.accept(far).await.expect("trusted");
+        let mut inner = acceptor.accept(outer).await.expect("trusted");
+        let mut seen = [0; 6];
+        inner.read_exact(&mut seen).await.expect("sent by the turn");
+        assert_eq!(&seen, b"within");
+        inner
+    };
+    let both = async { tokio::join!(client, peer) };
+    tokio::time::timeout(std::time::Duration::from_secs(10), both).await.expect("nothing is kept back");
+}

@@ -67,7 +67,7 @@ class Case(unittest.TestCase):
     def setUp(self):
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="onvif-uplink-"))
         self.addCleanup(shutil.rmtree, self.dir, ignore_errors=True)
-        self.logs = []
+        self.logs, self.processes = [], {}
         self.addCleanup(self._show_logs)
 
     def _show_logs(self):
@@ -84,6 +84,7 @@ class Case(unittest.TestCase):
             process = subprocess.Popen([str(part) for part in command], stdin=subprocess.DEVNULL, stdout=output,
                                        stderr=subprocess.STDOUT, **options)
         self.addCleanup(stop, process)
+        self.processes[name] = process
         return process
 
     def start_nginx(self, server_block, http_block=""):
@@ -104,11 +105,11 @@ class Case(unittest.TestCase):
         wait_for("nginx listens", lambda: listens(port))
         return port
 
-    def start_sidecar(self, config):
+    def start_sidecar(self, config, *flags, **options):
         """The real binary as sidecar; returns (process, admin port)."""
         admin = free_port()
         process = self.start("sidecar", [BINARY, "run", "--config", config, "--admin", f"127.0.0.1:{admin}",
-                                         "--grace-period", "3s", "--log-format", "text"])
+                                         "--grace-period", "3s", "--log-format", "text", *flags], **options)
         wait_for("the sidecar answers /livez", lambda: get(f"http://127.0.0.1:{admin}/livez") is not None)
         return process, admin
 
@@ -184,12 +185,13 @@ class Pki:
         subprocess.run(["openssl", *arguments], cwd=self.folder, check=True, capture_output=True)
 
 
-def document(pki, devices, remote):
-    """A configuration: `devices` is a list of (name, loopback port, user level)."""
+def document(pki, devices, remote, settings=()):
+    """A configuration: `devices` is a list of (name, loopback port, user level); `settings` are lines of each uplink."""
     text = "devices:\n"
     for name, port, level in devices:
         text += (f"  - name: {name}\n    http: http://127.0.0.1:{port}\n    uplinks:\n      - remoteAddress: {remote}\n"
                  f"        certificateID: {name}\n        userLevel: {level}\n        certPathValidationPolicyID: ca\n")
+        text += "".join(f"        {line}\n" for line in settings)
     text += "certificates:\n"
     for name, _, _ in devices:
         text += f"  {name}: {{ certFile: {pki.path(name + '.crt')}, keyFile: {pki.path(name + '.key')} }}\n"

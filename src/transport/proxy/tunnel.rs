@@ -95,21 +95,23 @@ fn request(
 fn refused(proxy: &Proxy, host: &Host<String>, response: &Response<Incoming>) -> Failure {
     let status = response.status();
     match status {
-        StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
-            let schemes = response.headers().get_all(header::PROXY_AUTHENTICATE).iter();
+        // tinyproxy answers wrong credentials with 401, and missing ones with 407.
+        StatusCode::PROXY_AUTHENTICATION_REQUIRED | StatusCode::UNAUTHORIZED => {
+            let headers = response.headers();
+            let schemes = headers.get_all(header::PROXY_AUTHENTICATE).iter();
+            let schemes = schemes.chain(headers.get_all(header::WWW_AUTHENTICATE).iter());
+            let code = status.as_u16();
             let basic = schemes
                 .filter_map(|value| value.to_str().ok())
                 .any(|value| value.to_ascii_lowercase().starts_with("basic"));
             let sentence = match (&proxy.credentials, basic) {
-                (None, _) => {
-                    "answered 407, it wants credentials; name a file with USER:PASSWORD in proxyCredentialsFile"
-                }
+                (None, _) => "it wants credentials; name a file with USER:PASSWORD in proxyCredentialsFile",
                 (Some(_), true) => {
-                    "answered 407, it does not accept these credentials; correct the file that proxyCredentialsFile names"
+                    "it does not accept these credentials; correct the file that proxyCredentialsFile names"
                 }
-                (Some(_), false) => "answered 407 and offers no Basic authentication, the only one that is spoken here",
+                (Some(_), false) => "it offers no Basic authentication, the only one that is spoken here",
             };
-            proxy.failure(Cause::ProxyAuthentication, sentence)
+            proxy.failure(Cause::ProxyAuthentication, format_args!("answered {code}, {sentence}"))
         }
         StatusCode::FORBIDDEN => proxy.failure(
             Cause::ProxyRefused,
