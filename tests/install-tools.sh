@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs what the tests use beyond cargo, on Debian 12 or newer: `make install-test-tools`. Needs root for apt.
-# Packages come by name from Debian, the HTTP/2 stack of the foreign remote from PyPI (versions pinned, in target/venv).
+# Packages come by name from Debian; from PyPI (versions pinned, in target/venv) the HTTP/2 and WebSocket stacks of the
+# foreign remote and Node.js, and from npm (pinned, in target/oidc) the authorization server.
 set -eu
 cd "$(dirname "$0")/.."
 packages="nginx-light stunnel4 motion ffmpeg chromium nghttp2-client wrk tinyproxy-bin microsocks iproute2 curl openssl python3-venv binutils gcc libc6-dev make procps ca-certificates"
@@ -20,6 +21,12 @@ fi
 venv=${CARGO_TARGET_DIR:-target}/venv
 [ -x "$venv/bin/python" ] || python3 -m venv "$venv"
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -r tests/real/requirements.txt
+# The authorization server of the tests, by the Node.js that came with the line above.
+oidc=${CARGO_TARGET_DIR:-target}/oidc
+mkdir -p "$oidc"
+cp tests/real/oidc/package.json "$oidc/"
+path=$(cd "$venv/bin" && pwd):$PATH
+(cd "$oidc" && PATH=$path npm install --no-audit --no-fund --no-package-lock --loglevel=error)
 rustup component add rustfmt clippy 2>/dev/null || true
 # cargo-deny builds longer than all of this project: only those who ask get it. tests/deny.py checks all but advisories.
 if [ "${WITH_DENY:-}" = 1 ]; then
