@@ -168,6 +168,10 @@ class Pki:
                       "-subj", "/CN=Test CA", "-keyout", "ca.key", "-out", "ca.crt")
         self._leaf("server", "localhost", "subjectAltName=DNS:localhost,IP:127.0.0.1\nextendedKeyUsage=serverAuth")
 
+    def server(self, name, names):
+        """A server's certificate for other names than localhost."""
+        self._leaf(name, name, f"subjectAltName={names}\nextendedKeyUsage=serverAuth")
+
     def client(self, name):
         self._leaf(name, name, f"subjectAltName=DNS:{name}\nextendedKeyUsage=clientAuth")
 
