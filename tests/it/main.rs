@@ -1,6 +1,7 @@
 //! The integration tests: the rooms through their public interfaces, in one binary so that it links once.
 
 mod check_connect;
+mod faults;
 mod forward;
 mod forward_limits;
 mod forward_messages;

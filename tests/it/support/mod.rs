@@ -3,6 +3,7 @@
 pub mod answer;
 pub mod cloud;
 pub mod device;
+pub mod fault;
 pub mod frames;
 pub mod h2_peer;
 pub mod http;
