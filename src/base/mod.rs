@@ -12,6 +12,7 @@ pub mod http2;
 pub mod io;
 pub mod network;
 pub mod rate;
+pub mod rtsp;
 pub mod secret;
 pub mod shard;
 pub mod tasks;
