@@ -1,7 +1,7 @@
 # The commands of the house. `make help` lists them. The tests against real parts use the binary of `make demo`: one build
 # for both, fast enough for video.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-rust test-real lint bench image image-root install-test-tools
+.PHONY: help demo test test-rust test-real lint bench bench-ways image image-root install-test-tools
 
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 VENV_PYTHON := $(TARGET_DIR)/venv/bin/python
@@ -32,6 +32,10 @@ lint: ## formatting, clippy for both feature sets, licences and sources of the d
 bench: ## compare with plain nginx TLS and stunnel on this machine (minutes)
 	cargo build --locked --profile bench --bin onvif-uplink
 	python3 benches/bench.py --binary $(TARGET_DIR)/release/onvif-uplink $(ARGS)
+
+bench-ways: ## how uplinks come up and come back: time to Online, a fleet of 10 000, a thin link (a quarter of an hour)
+	cargo build --locked --profile bench --bin onvif-uplink
+	python3 benches/ways.py --binary $(TARGET_DIR)/release/onvif-uplink $(ARGS)
 
 image: ## build the container image (needs docker with buildx); IMAGE=name:tag
 	docker buildx build --load --build-arg REVISION="$$(git rev-parse HEAD)" -t $(IMAGE) .

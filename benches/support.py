@@ -22,13 +22,13 @@ def free_port():
         return sock.getsockname()[1]
 
 
-def wait_for(check, what, seconds=20):
+def wait_for(check, what, seconds=20, every=0.02):
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         with contextlib.suppress(OSError):
             if check():
                 return
-        time.sleep(0.02)
+        time.sleep(every)
     sys.exit(f"{what} did not come up within {seconds} s")
 
 

@@ -5,7 +5,8 @@
     ways.py fleet      many uplinks of one process and a remote that goes away and returns
     ways.py link       a control request beside a bulk download over 10 Mbit/s and 80 ms, with and without a short kernel queue
 
-`blackhole`, `address` and `link` need root, for network namespaces. All traffic stays on loopback or in namespaces made here.
+Holes, changed addresses and the link need user namespaces (no root); where there are none, that is said. All traffic stays on
+loopback or in namespaces made here.
 """
 
 import argparse
@@ -19,7 +20,10 @@ import subprocess
 import sys
 import time
 
-from support import ROOT, WORK, Pki, Processes, cpu_seconds, fetch, free_port, memory_kib, wait_for
+from support import ROOT, WORK, Pki, Processes, cpu_model, cpu_seconds, fetch, free_port, memory_kib, wait_for
+
+sys.path.insert(0, str(ROOT / "tests" / "real"))
+import link as links  # noqa: E402
 
 FIRST_INTERVAL, TOLERANCE = 2.0, 0.05  # the specification's shortest interval in s, and the clocks' slack
 
@@ -113,7 +117,7 @@ def fleet(pki, binary, count, away):
         remotes = [(f"{address_of(index)}:{remote.port}/u", {"lab": {"skipServerVerification": True}}) for index in range(count)]
         began = time.time()
         sidecar = Sidecar(processes, binary, f"fleet-{count}", document(pki, remotes))
-        wait_for(lambda: remote.report()["sessions"] == count, f"{count} uplinks", 300)
+        wait_for(lambda: remote.report()["sessions"] == count, f"{count} uplinks", 300, 1)
         first = time.time() - began
         rest = memory_kib(sidecar.pid)
         gone = time.time()
@@ -121,7 +125,7 @@ def fleet(pki, binary, count, away):
         time.sleep(away)
         back = time.time()
         remote.tell("up")
-        wait_for(lambda: remote.report()["sessions"] == count, f"{count} uplinks again", 300)
+        wait_for(lambda: remote.report()["sessions"] == count, f"{count} uplinks again", 300, 1)
         events = remote.report()["events"]
         return fleet_report(count, away, first, rest, gone, back, events, cpu_seconds(sidecar.pid), memory_kib(sidecar.pid, "VmHWM"))
     finally:
@@ -165,16 +169,16 @@ def cold_starts(pki, binary, runs):
 
 def after_loss(pki, binary, runs, lose, inside=(), address=None, remote_inside=()):
     """`runs` uplinks of one process lose their sessions together; each one's time until it is Online again."""
-    processes, remote = Processes(), Remote(pki, address, remote_inside)
+    processes, remote = Processes(), Remote(pki, *filter(None, [address]), inside=remote_inside)
     try:
         skip = {"lab": {"skipServerVerification": True}}
         hosts = [address] * runs if address else [address_of(index) for index in range(runs)]
         remotes = [(f"{host}:{remote.port}/u{index}", skip) for index, host in enumerate(hosts)]
         sidecar = Sidecar(processes, binary, "loss", document(pki, remotes), inside)
-        wait_for(lambda: sidecar.online() == runs, f"{runs} uplinks", 120)
+        wait_for(lambda: sidecar.online() == runs, f"{runs} uplinks", 120, 0.2)
         lost, remote = lose(remote, sidecar)
         wait_for(lambda: sum(what == "online" and at > lost for at, what, _ in remote.report()["events"]) >= runs,
-                 f"{runs} uplinks again", 180)
+                 f"{runs} uplinks again", 180, 0.2)
         return [at - lost for at, what, _ in remote.report()["events"] if what == "online" and at > lost][:runs]
     finally:
         processes.stop()
@@ -197,3 +201,144 @@ def lose_by_kill(pki):
         return lost, Remote(pki, "0.0.0.0", remote.port)
 
     return lose
+
+
+def lose_by_hole(link, seconds):
+    """The link swallows everything for a time; counted from its end, because before that nothing can come up."""
+
+    def lose(remote, _):
+        link.tell("blackhole on")
+        time.sleep(seconds)
+        link.tell("blackhole off")
+        return time.time(), remote
+
+    return lose
+
+
+def lose_by_address(link):
+    """The address of every session goes, another one comes."""
+
+    def lose(remote, _):
+        lost = time.time()
+        link.run(link.near, "ip", "addr", "add", "10.99.0.3/24", "dev", "ta")
+        link.run(link.near, "ip", "addr", "del", f"{links.NEAR}/24", "dev", "ta")
+        link.run(link.near, "ip", "addr", "replace", "10.99.0.3/24", "dev", "ta")
+        return lost, remote
+
+    return lose
+
+
+def linked(pki, binary, runs, make_lose):
+    """`after_loss` with the sidecar and the remote at the ends of a link of 10 ms."""
+    link = links.Link(delay_ms=5)
+    try:
+        return after_loss(pki, binary, runs, make_lose(link), link.near, links.FAR, link.far)
+    finally:
+        link.close()
+
+
+def online(pki, binary, runs):
+    """The table of how long it takes until Online."""
+    rows = [("cold start, the process included", cold_starts(pki, binary, runs)),
+            ("session reset", after_loss(pki, binary, runs, lose_by_reset)),
+            ("remote killed, another at its place after 1 s", after_loss(pki, binary, runs, lose_by_kill(pki)))]
+    why_not = links.available()
+    if not why_not:
+        rows += [("hole of 45 s, from its end", linked(pki, binary, runs, lambda link: lose_by_hole(link, 45))),
+                 ("address changed", linked(pki, binary, runs, lose_by_address))]
+    lines = ["| until Online after | p50 s | p99 s | runs |", "|---|---|---|---|"]
+    lines += [f"| {what} | {spread(took)} |" for what, took in rows]
+    if why_not:
+        lines += ["", f"Holes and changed addresses were not measured: {why_not}"]
+    return "\n".join(lines)
+
+
+ASK = """
+import http.client, sys, time
+took = []
+for _ in range(int(sys.argv[2])):
+    connection = http.client.HTTPConnection("127.0.0.1", int(sys.argv[1]), timeout=60)
+    began = time.perf_counter()
+    connection.request("GET", "/camera-1/small")
+    connection.getresponse().read()
+    took.append(time.perf_counter() - began)
+    connection.close()
+    time.sleep(0.05)
+print(" ".join(map(str, took)))
+"""
+
+NEIGHBOUR = """
+import http.server
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def do_GET(self):
+        self.send_response(200)
+        length = 200 if self.path == "/small" else 1 << 32
+        self.send_header("Content-Length", str(length))
+        self.end_headers()
+        while length:
+            length -= self.wfile.write(bytes(min(length, 65536)))
+    def log_message(self, *_): pass
+http.server.ThreadingHTTPServer(("127.0.0.1", 8080), Handler).serve_forever()
+"""
+
+
+def beside_bulk(pki, binary, count, settings, bulk):
+    """Times of small requests over a link of 10 Mbit/s and 80 ms, with or without a download that fills it."""
+    processes, link = Processes(), links.Link(delay_ms=40, kbit=10_000, queue=64)
+    try:
+        cert, key = pki.issue("camera-1")
+        server, server_key = pki.folder / "server.crt", pki.folder / "server.key"
+        processes.start("link-neighbour", *link.near, sys.executable, "-c", NEIGHBOUR)
+        processes.start("link-gateway", *link.far, binary, "gateway", "--listen", "0.0.0.0:8443", "--cert", server, "--key",
+                        server_key, "--client-ca", pki.folder / "ca.crt", "--front", "127.0.0.1:8800", "--admin", "127.0.0.1:9601")
+        content = document(pki, [(f"https://{links.FAR}:8443/", {"network": settings, "lab": {"skipServerVerification": True}})])
+        content["devices"][0] |= {"name": "camera-1", "http": "http://127.0.0.1:8080"}
+        content["certificates"]["c"] = {"certFile": str(cert), "keyFile": str(key)}
+        Sidecar(processes, binary, "link", content, link.near)
+        wait_for(lambda: b"camera-1" in link.fetch(link.far, "http://127.0.0.1:8800/devices"), "the device at the gateway")
+        if bulk:
+            load = processes.start("link-bulk", *link.far, "curl", "-sS", "--fail", "-o", "/dev/null", "http://127.0.0.1:8800/camera-1/bulk")
+            time.sleep(10)  # the load is what is measured; it has filled every queue by then
+        took = link.run(link.far, sys.executable, "-c", ASK, 8800, count, seconds=60 + 10 * count).split()
+        if bulk and pathlib.Path(f"/proc/{load}/status").read_text().find("State:\tZ") >= 0:
+            sys.exit("the download ended before the requests: there was nothing to measure beside it")
+        return [float(seconds) for seconds in took]
+    finally:
+        processes.stop()
+        link.close()
+
+
+def over_the_link(pki, binary, count):
+    """The table of small requests beside a bulk download."""
+    why_not = links.available()
+    if why_not:
+        return f"The link was not measured: {why_not}"
+    rows = [("alone", {}, False), ("beside a download", {}, True),
+            ("beside a download, TCP_NOTSENT_LOWAT off", {"sendQueueBytes": 0}, True)]
+    lines = ["| a 200-byte answer over 10 Mbit/s, 80 ms | p50 s | p99 s | requests |", "|---|---|---|---|"]
+    for what, settings, bulk in rows:
+        lines.append(f"| {what} | {spread(beside_bulk(pki, binary, count, settings, bulk))} |")
+    return "\n".join(lines)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", nargs="*", choices=["online", "fleet", "link", []], help="all by default")
+    parser.add_argument("--binary", default=ROOT / "target" / "release" / "onvif-uplink", type=pathlib.Path)
+    parser.add_argument("--runs", default=100, type=int, help="how often each way to Online is taken, and small requests")
+    parser.add_argument("--uplinks", default=10_000, type=int, help="size of the fleet")
+    parser.add_argument("--away", default=60, type=int, help="how long the remote of the fleet is away, in s")
+    arguments = parser.parse_args()
+    WORK.mkdir(parents=True, exist_ok=True)
+    pki, binary = Pki(WORK / "pki"), arguments.binary.resolve()
+    print(f"{cpu_model()}, {os.cpu_count()} CPUs\n", flush=True)
+    parts = {"online": lambda: online(pki, binary, arguments.runs),
+             "link": lambda: over_the_link(pki, binary, arguments.runs),
+             "fleet": lambda: fleet(pki, binary, arguments.uplinks, arguments.away)}
+    for what in arguments.what or parts:
+        print(parts[what]() + "\n", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -73,9 +73,9 @@ class Link:
             self._answered("done")
 
     @staticmethod
-    def run(side, *command):
+    def run(side, *command, seconds=60):
         """Runs a command on a side and returns what it printed."""
-        return subprocess.run([*side, *map(str, command)], check=True, capture_output=True, timeout=60).stdout
+        return subprocess.run([*side, *map(str, command)], check=True, capture_output=True, timeout=seconds).stdout
 
     def fetch(self, side, url, *more):
         """A GET from within a side."""

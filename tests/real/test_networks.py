@@ -60,6 +60,8 @@ class Networks(Case):
         return wait_for(f"the cause {cause}", lines, seconds)[-1]
 
     def get(self, path):
+        # The gateway knows the device when it has heard of it: one crossing of the link later than the device knows of the remote.
+        wait_for("the gateway knows the device", lambda: b"camera-1" in self.link.fetch(self.link.far, f"http://127.0.0.1:{FRONT}/devices"))
         return self.link.fetch(self.link.far, f"http://127.0.0.1:{FRONT}/camera-1{path}")
 
     def test_a_slow_lossy_link_carries_everything_whole(self):
