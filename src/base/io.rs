@@ -87,7 +87,7 @@ const DISCARD: usize = 1024;
 
 /// Bytes that the kernel may hold unsent for a session. What waits there waits in order, a small answer behind megabytes of
 /// video; what waits in HTTP/2 is shared fairly. What is sent and not acknowledged does not count, so long fat links stay full.
-const KERNEL_QUEUE: u32 = 128 * 1024;
+pub const KERNEL_QUEUE: u32 = 128 * 1024;
 
 /// Keeps the kernel's queue of unsent bytes short (TCP_NOTSENT_LOWAT), where the system can.
 ///

@@ -108,7 +108,7 @@ struct Network {
     /// Most that the uplink sends, in kbit/s.
     #[schemars(range(min = 64, max = 100_000_000))]
     max_kilobits_per_second: Option<u64>,
-    /// Bytes that the kernel may hold unsent (TCP_NOTSENT_LOWAT). 0: as many as it likes. Default: 131072.
+    /// Bytes that the kernel may hold unsent (TCP_NOTSENT_LOWAT). 0: as many as it likes. Default: 131072, less on thin links.
     #[schemars(range(min = 0, max = 67_108_864))]
     send_queue_bytes: Option<u64>,
 }

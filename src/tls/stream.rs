@@ -22,6 +22,8 @@ use crate::base::{http2::share, io::TurnStream};
 
 /// Plaintext bytes that may wait sealed while the socket takes everything: what one stream alone may fill.
 const BATCH: usize = share::STREAM_FRAMES_MAX * (share::FRAME_PAYLOAD + 9);
+/// On a link that takes little at a time as little waits sealed; two records keep it busy.
+const BATCH_MIN: usize = 2 * (share::FRAME_PAYLOAD + 9);
 /// One read from the socket.
 const READ: usize = 128 * 1024;
 
@@ -39,6 +41,9 @@ pub struct TlsStream<S> {
     queued: usize,
     /// The socket did not take everything the last time.
     blocked: bool,
+    /// What may be queued in a turn, between [`BATCH_MIN`] and [`BATCH`]: twice what the socket took before it blocked. It
+    /// doubles with each turn that the socket takes whole.
+    batch: usize,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
@@ -63,7 +68,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
     async fn handshake(io: S, mut tls: Connection) -> io::Result<Self> {
         // The queue is bounded by poll_write below; rustls' own limit would refuse part of a frame.
         tls.set_buffer_limit(None);
-        let mut stream = Self { io, tls, received: Ciphertext::default(), queued: 0, blocked: false };
+        let mut stream = Self { io, tls, received: Ciphertext::default(), queued: 0, blocked: false, batch: BATCH };
         poll_fn(|cx| stream.poll_handshake(cx)).await?;
         Ok(stream)
     }
@@ -112,16 +117,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
     /// Writes sealed records until none is left or the socket takes no more, and has them flushed: below may be another
     /// TLS connection, to an https proxy, that flushes by turn as this one does.
     fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut taken = 0;
         while self.tls.wants_write() {
             match self.tls.write_tls(&mut Socket { io: &mut self.io, cx }) {
                 Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                Ok(_) => {}
+                Ok(bytes) => taken += bytes,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    // A further poll that takes nothing says nothing new about the link.
+                    if taken > 0 || !self.blocked {
+                        self.batch = (2 * taken).clamp(BATCH_MIN, BATCH);
+                    }
                     self.blocked = true;
                     return Poll::Pending;
                 }
                 Err(error) => return Poll::Ready(Err(error)),
             }
+        }
+        if !self.blocked && self.queued >= self.batch {
+            self.batch = (2 * self.batch).min(BATCH);
         }
         self.queued = 0;
         self.blocked = false;
@@ -175,7 +188,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TlsStream<S> {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        if self.blocked || self.queued >= BATCH {
+        if self.blocked || self.queued >= self.batch {
             ready!(self.poll_drain(cx))?;
         }
         let written = self.tls.writer().write_vectored(bufs)?;

@@ -17,6 +17,7 @@ pub mod fetch;
 pub mod https;
 mod open;
 pub mod proxy;
+mod queue;
 pub mod reach;
 mod secure;
 pub mod socket;

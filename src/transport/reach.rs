@@ -8,6 +8,7 @@ use url::Host;
 use super::{
     dial::dial,
     proxy::{Proxy, choice::Proxies, socks, tunnel},
+    queue::Queued,
     secure::handshake,
     socket::Socket,
 };
@@ -16,7 +17,7 @@ use crate::{
     model::{
         authorization::Trust,
         failure::{Cause, Failure, Phase},
-        network::{Network, ProxyScheme},
+        network::{Network, ProxyScheme, SendQueue},
         step::{Step, Witness},
     },
     tls::{
@@ -116,7 +117,7 @@ async fn plain(host: &Host<String>, port: u16, network: &Network, witness: &dyn 
     })?;
     witness.saw(Step::Dialed { peer, local });
     let socket = match network.rate_limit {
-        None => Socket::Tcp(tcp),
+        None => Socket::Tcp(Queued::new(tcp, network.send_queue == SendQueue::Short)),
         Some(rate) => capped(tcp, rate),
     };
     Ok(Reached { socket, peer, local })

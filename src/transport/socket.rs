@@ -6,10 +6,9 @@ use std::{
     task::{Context, Poll},
 };
 
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
-};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::queue::Queued;
 
 /// A byte stream that is carried by something else than TCP alone.
 pub trait Carrier: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -19,7 +18,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Carrier for S {}
 /// What TLS runs on. TCP has a way of its own, so that the common case costs no call through a table.
 pub enum Socket {
     /// TCP.
-    Tcp(TcpStream),
+    Tcp(Queued),
     /// Anything else.
     Carried(Box<dyn Carrier>),
 }
