@@ -109,6 +109,11 @@ pub struct SessionInfo {
     pub remote: SocketAddr,
 }
 
+/// Another loopback port of the device than that of its web service; a request extension. Forwarding knows which ports it may
+/// reach and answers 404 for any other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DevicePort(pub u16);
+
 /// Sends 1xx answers ahead of the final response (RFC 9110 §15.2); a request extension where the server side can do it.
 ///
 /// Calls after the final response started are ignored.

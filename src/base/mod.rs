@@ -7,6 +7,7 @@ pub mod activity;
 pub mod backoff;
 pub mod clock;
 pub mod drain;
+pub mod gather;
 pub mod http;
 pub mod http2;
 pub mod io;

@@ -1,5 +1,7 @@
 //! L3: what the product knows of ONVIF's own protocol: SOAP messages and their services.
 //!
 //! - [`misplaced`]: operations of the device service that came to another path (quirk Q9).
+//! - [`rewrite`]: addresses that work outside.
 
 pub mod misplaced;
+pub mod rewrite;
