@@ -9,6 +9,7 @@ use super::*;
 use crate::{
     base::watch::WatchOptions,
     model::{
+        access::Access,
         address::RemoteAddress,
         authorization::{CertPathValidationPolicy, Certificate},
         device::{Device, LoopbackUrl},
@@ -50,6 +51,7 @@ fn uplink(directory: &Path) -> Uplink {
             pins: Vec::new(),
         }),
         user_level: vec![UserLevel::Operator],
+        access: Access::default(),
         network: Default::default(),
         tls: Default::default(),
         lab: Default::default(),

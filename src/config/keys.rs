@@ -1,8 +1,8 @@
 //! The keys of each map of the document, in the order in which an error lists them.
 
 pub(super) const DOCUMENT: &[&str] =
-    &["devices", "certificates", "certPathValidationPolicies", "authorizationServers", "accounts"];
-pub(super) const DEVICE: &[&str] = &["name", "http", "rtsp", "credentials", "uplinks"];
+    &["devices", "certificates", "certPathValidationPolicies", "authorizationServers", "roles", "accounts"];
+pub(super) const DEVICE: &[&str] = &["name", "http", "rtsp", "credentials", "paths", "uplinks"];
 pub(super) const DEVICE_ACCOUNT: &[&str] = &["username", "passwordFile"];
 pub(super) const UPLINK: &[&str] = &[
     "remoteAddress",
@@ -10,11 +10,15 @@ pub(super) const UPLINK: &[&str] = &[
     "authorizationServer",
     "tokenIn",
     "userLevel",
+    "access",
     "certPathValidationPolicyID",
     "network",
     "tls",
     "lab",
 ];
+pub(super) const ACCESS: &[&str] = &["refusal", "subscribe"];
+pub(super) const PATH_RULE: &[&str] = &["path", "class", "methods"];
+pub(super) const ROLE: &[&str] = &["functions"];
 pub(super) const NETWORK: &[&str] = &[
     "proxy",
     "proxyCredentialsFile",

@@ -2,6 +2,7 @@
 //!
 //! [`load`] turns a text into the desired set or into all of its errors; [`source::ConfigSource`] says where texts come from.
 
+mod access;
 mod connection;
 mod context;
 pub mod error;

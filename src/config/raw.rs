@@ -23,6 +23,9 @@ pub(super) struct Document {
     /// Where access tokens come from, by token (NCName, at most 64 characters).
     #[schemars(default)]
     authorization_servers: Option<BTreeMap<String, AuthorizationServer>>,
+    /// Custom roles by name, for userLevel (25.12). The levels Administrator, Operator and User are built in.
+    #[schemars(default)]
+    roles: Option<BTreeMap<String, Role>>,
     /// Who may use the uplink configuration service on the local ONVIF listener.
     #[schemars(default)]
     accounts: Option<Vec<Account>>,
@@ -41,6 +44,9 @@ struct Device {
     rtsp: Option<String>,
     /// Accounts at the device, by user level (Administrator, Operator, User or a role). A level without one uses the next higher.
     credentials: Option<BTreeMap<String, DeviceAccount>>,
+    /// Paths of its web service that others than Administrators may use, besides what ONVIF's operations give. The first rule that
+    /// matches counts.
+    paths: Option<Vec<PathRule>>,
     /// Its uplinks.
     uplinks: Vec<Uplink>,
 }
@@ -68,6 +74,8 @@ struct Uplink {
     authorization_server: Option<String>,
     /// What the remote may do: a level, or a list of levels and roles.
     user_level: UserLevels,
+    /// How the level is enforced.
+    access: Option<Access>,
     /// Whom to trust; the system's roots if it is missing.
     #[schemars(rename = "certPathValidationPolicyID")]
     cert_path_validation_policy_id: Option<String>,
@@ -158,6 +166,63 @@ enum Handshake {
     Upgrade,
     /// Nothing.
     None,
+}
+
+/// Requests of these methods for this path have this access class.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+struct PathRule {
+    /// Path in its canonical form: alone (any query), with `?` and the one query that is meant, or with `/*` for all below it.
+    #[schemars(regex(pattern = r"^/"))]
+    path: String,
+    /// The access class of the default policy.
+    class: AccessClass,
+    /// The methods that are meant; GET and HEAD if it is missing.
+    methods: Option<Vec<String>>,
+}
+
+/// Access classes of ONVIF's default policy. User may PRE_AUTH, READ_SYSTEM and READ_MEDIA; Operator also READ_SYSTEM_SENSITIVE and
+/// ACTUATE; Administrator all.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "SCREAMING_SNAKE_CASE")]
+enum AccessClass {
+    PreAuth,
+    ReadSystem,
+    ReadSystemSensitive,
+    ReadSystemSecret,
+    WriteSystem,
+    Unrecoverable,
+    ReadMedia,
+    Actuate,
+}
+
+/// A custom role (25.12, UserRole).
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+struct Role {
+    /// The operations that it may call, as `prefix:Operation`; for example `tptz:ContinuousMove`.
+    functions: Vec<String>,
+}
+
+/// How the level of an uplink is enforced.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+struct Access {
+    /// Status of a refused SOAP request: 400 with the fault env:Sender/ter:NotAuthorized (default), 401 or 403 with the same fault.
+    refusal: Option<RefusalStatus>,
+    /// Whether Subscribe of WS-BaseNotification, which makes the device post to an address of the caller's choosing, counts as
+    /// READ_MEDIA; true by default. False: Administrators only.
+    subscribe: Option<bool>,
+}
+
+/// Status of a refusal; quoted or not.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+enum RefusalStatus {
+    /// Not quoted.
+    Number(u16),
+    /// Quoted.
+    Text(String),
 }
 
 /// Administrator, Operator, User or a role; or a list of these.
@@ -281,6 +346,9 @@ mod tests {
             ("Device", keys::DEVICE),
             ("DeviceAccount", keys::DEVICE_ACCOUNT),
             ("Uplink", keys::UPLINK),
+            ("PathRule", keys::PATH_RULE),
+            ("Role", keys::ROLE),
+            ("Access", keys::ACCESS),
             ("Network", keys::NETWORK),
             ("Tls", keys::TLS),
             ("Lab", keys::LAB),

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
+    access::{self, Roles},
     connection,
     context::Context,
     error::{ConfigError, Position},
@@ -12,6 +13,7 @@ use super::{
     references::References,
 };
 use crate::model::{
+    access::{Access, PathRule},
     address::RemoteAddress,
     authorization::{AccessToken, Authorization, AuthorizationMode, Trust},
     desired::DesiredSet,
@@ -35,11 +37,12 @@ pub(super) fn validate(root: &Node, context: &Context<'_>) -> Result<DesiredSet,
         errors.add(Position::START, "", EMPTY);
     } else if let Some(fields) = root.fields(keys::DOCUMENT, &mut errors) {
         let references = References::read(&fields, context, &mut errors);
+        let roles = Roles::read(&fields, &mut errors);
         accounts(&fields, context, &mut errors);
         if let Some(devices) = fields.required("devices", &mut errors) {
             let mut names = BTreeMap::new();
             for device in devices.list(&mut errors) {
-                uplinks.extend(read_device(&device, &mut names, &references, context, &mut errors));
+                uplinks.extend(read_device(&device, &mut names, (&references, &roles), context, &mut errors));
             }
         }
     }
@@ -52,7 +55,7 @@ pub(super) fn validate(root: &Node, context: &Context<'_>) -> Result<DesiredSet,
 fn read_device<'n>(
     cursor: &Cursor<'n>,
     names: &mut BTreeMap<&'n str, Position>,
-    references: &References,
+    named: (&References, &Roles),
     context: &Context<'_>,
     errors: &mut Errors,
 ) -> Vec<Uplink> {
@@ -79,12 +82,13 @@ fn read_device<'n>(
         loopback(at, &[DeviceScheme::Rtsp], errors)
     });
     let credentials = credentials(&fields, context, errors);
+    let paths = access::paths(&fields, errors);
     let device = name.zip(http).map(|(name, http)| Device { name, http, rtsp, credentials });
     let Some(list) = fields.required("uplinks", errors) else { return Vec::new() };
     let mut remotes = BTreeMap::new();
     // An uplink is read even if its device is wrong: its own errors are to be seen too.
     let read: Vec<_> =
-        list.list(errors).iter().map(|at| read_uplink(at, &mut remotes, references, context, errors)).collect();
+        list.list(errors).iter().map(|at| read_uplink(at, &mut remotes, named, &paths, context, errors)).collect();
     let Some(device) = device else { return Vec::new() };
     let complete = |parts: UplinkParts| Uplink {
         device: device.clone(),
@@ -92,6 +96,7 @@ fn read_device<'n>(
         authorization: parts.authorization,
         trust: parts.trust,
         user_level: parts.user_level,
+        access: parts.access,
         network: parts.network,
         tls: parts.tls,
         lab: parts.lab,
@@ -152,6 +157,7 @@ struct UplinkParts {
     authorization: Authorization,
     trust: Trust,
     user_level: Vec<UserLevel>,
+    access: Access,
     network: Network,
     tls: TlsChoices,
     lab: Lab,
@@ -160,7 +166,8 @@ struct UplinkParts {
 fn read_uplink<'n>(
     cursor: &Cursor<'n>,
     remotes: &mut BTreeMap<&'n str, Position>,
-    references: &References,
+    (references, roles): (&References, &Roles),
+    paths: &[PathRule],
     context: &Context<'_>,
     errors: &mut Errors,
 ) -> Option<UplinkParts> {
@@ -179,7 +186,8 @@ fn read_uplink<'n>(
     });
     let authorization = authorization(&fields, remote.as_ref(), references, context, errors);
     let trust = references.trust(&fields, errors);
-    let user_level = fields.required("userLevel", errors).and_then(|at| user_levels(at, errors));
+    let levels = fields.required("userLevel", errors).and_then(|at| user_levels(at, errors));
+    let access = access::access(&fields, levels.as_deref().unwrap_or_default(), paths, roles, errors);
     let network = connection::network(&fields, context, errors);
     let tls = connection::tls(&fields, errors);
     let lab = connection::lab(&fields, remote.as_ref(), errors);
@@ -187,7 +195,8 @@ fn read_uplink<'n>(
         remote: remote?,
         authorization: authorization?,
         trust: trust?,
-        user_level: user_level?,
+        user_level: levels?.into_iter().map(|(level, _)| level).collect(),
+        access: access?,
         network: network?,
         tls: tls?,
         lab: lab?,
@@ -238,7 +247,8 @@ fn not_served(cursor: &Cursor<'_>, mode: AuthorizationMode, context: &Context<'_
     }
 }
 
-fn user_levels(cursor: &Cursor<'_>, errors: &mut Errors) -> Option<Vec<UserLevel>> {
+/// The levels with their places.
+fn user_levels<'n>(cursor: &Cursor<'n>, errors: &mut Errors) -> Option<Vec<(UserLevel, Cursor<'n>)>> {
     let items = match &cursor.node.value {
         Value::List(items) if items.is_empty() => {
             errors.at(cursor, "names no level; write Administrator, Operator, User or a role");
@@ -251,10 +261,10 @@ fn user_levels(cursor: &Cursor<'_>, errors: &mut Errors) -> Option<Vec<UserLevel
     for item in &items {
         let level = item.text(errors).and_then(|text| errors.keep(item, UserLevel::parse(text)));
         if let Some(level) = level {
-            if levels.contains(&level) {
+            if levels.iter().any(|(known, _)| *known == level) {
                 errors.at(item, format!("`{level}` is named twice"));
             }
-            levels.push(level);
+            levels.push((level, item.clone()));
         }
     }
     (levels.len() == items.len()).then_some(levels)

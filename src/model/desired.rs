@@ -74,6 +74,7 @@ mod tests {
 
     use super::*;
     use crate::model::{
+        access::Access,
         address::RemoteAddress,
         authorization::{Authorization, Certificate, Trust},
         device::{Device, LoopbackUrl},
@@ -96,6 +97,7 @@ mod tests {
             }),
             trust: Trust::SystemRoots,
             user_level: vec![UserLevel::User],
+            access: Access::default(),
             network: Default::default(),
             tls: Default::default(),
             lab: Default::default(),

@@ -3,6 +3,7 @@
 //! What the specification calls Configuration (ONVIF Uplink §6.1) with everything that it refers to already resolved, the
 //! set of uplinks that should run, what became of each, and the one list of failure causes.
 
+pub mod access;
 pub mod address;
 mod advice;
 pub mod authorization;

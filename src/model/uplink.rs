@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::{
+    access::Access,
     address::RemoteAddress,
     authorization::{Authorization, Trust},
     device::Device,
@@ -40,6 +41,8 @@ pub struct Uplink {
     pub trust: Trust,
     /// What the remote may do; at least one entry.
     pub user_level: Vec<UserLevel>,
+    /// What its levels mean here: roles, path rules, how a refusal looks.
+    pub access: Access,
     /// How it leaves its network.
     pub network: Network,
     /// What it asks of TLS.
@@ -78,6 +81,7 @@ pub(crate) mod testing {
             }),
             trust: Trust::SystemRoots,
             user_level: vec![UserLevel::User],
+            access: Access::default(),
             network: Network::default(),
             tls: TlsChoices::default(),
             lab: Lab::default(),

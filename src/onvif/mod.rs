@@ -2,6 +2,8 @@
 //!
 //! - [`misplaced`]: operations of the device service that came to another path (quirk Q9).
 //! - [`rewrite`]: addresses that work outside.
+//! - [`soap`]: envelopes and faults.
 
 pub mod misplaced;
 pub mod rewrite;
+pub mod soap;

@@ -19,6 +19,7 @@ use crate::{
     authz::{Authorizer, mtls::MutualTls},
     base::watch::FileWatcher,
     model::{
+        access::Access,
         address::RemoteAddress,
         authorization::{Authorization, CertPathValidationPolicy, Certificate, Trust},
         device::{Device, LoopbackUrl},
@@ -76,6 +77,7 @@ impl Bench {
                 pins: Vec::new(),
             }),
             user_level: vec![UserLevel::Operator],
+            access: Access::default(),
             network: Default::default(),
             tls: Default::default(),
             lab: Default::default(),

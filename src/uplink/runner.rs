@@ -220,7 +220,10 @@ impl Runner {
         if newest == self.uplink {
             return;
         }
-        if newest.device != self.uplink.device || newest.user_level != self.uplink.user_level {
+        if newest.device != self.uplink.device
+            || newest.user_level != self.uplink.user_level
+            || newest.access != self.uplink.access
+        {
             self.handler = None;
         }
         if newest.lab != self.uplink.lab {

@@ -28,6 +28,7 @@ use crate::{
         shard::ShardHandle,
     },
     model::{
+        access::Access,
         address::{RemoteAddress, Scheme},
         authorization::{Authorization, AuthorizationMode, Certificate, Trust},
         device::{Device, LoopbackUrl},
@@ -59,6 +60,7 @@ pub fn uplink(device: &str, port: u16) -> Uplink {
         authorization: Authorization::Mtls(Certificate { id: "c".into(), cert_file: "c".into(), key_file: "k".into() }),
         trust: Trust::SystemRoots,
         user_level: vec![UserLevel::User],
+        access: Access::default(),
         network: Default::default(),
         tls: Default::default(),
         lab: Default::default(),
