@@ -114,6 +114,13 @@ pub struct SessionInfo {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DevicePort(pub u16);
 
+/// Marks an answer by which a request was refused because its uplink may not do that; a response extension.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// The class of what was asked for: a label of the metric.
+    pub class: &'static str,
+}
+
 /// Sends 1xx answers ahead of the final response (RFC 9110 §15.2); a request extension where the server side can do it.
 ///
 /// Calls after the final response started are ignored.

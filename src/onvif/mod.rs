@@ -1,9 +1,11 @@
 //! L3: what the product knows of ONVIF's own protocol: SOAP messages and their services.
 //!
+//! - [`level`]: what the user level of an uplink allows.
 //! - [`misplaced`]: operations of the device service that came to another path (quirk Q9).
 //! - [`rewrite`]: addresses that work outside.
 //! - [`soap`]: envelopes and faults.
 
+pub mod level;
 pub mod misplaced;
 pub mod rewrite;
 pub mod soap;

@@ -15,7 +15,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::time::Instant;
 
 use super::metrics::Series;
-use crate::base::http::{Body, BodyError, BoxFuture, Handler, Request, Response};
+use crate::base::http::{Body, BodyError, BoxFuture, Handler, Refused, Request, Response};
 
 /// A handler whose requests are counted in a series.
 pub struct Measured {
@@ -38,6 +38,9 @@ impl Handler for Measured {
             let response = answer.await;
             clock.answered = true;
             clock.series.request(class(response.status()));
+            if let Some(refused) = response.extensions().get::<Refused>() {
+                clock.series.refused(refused.class);
+            }
             response.map(|body| Body::new(MeasuredBody { inner: body, _clock: clock }))
         })
     }

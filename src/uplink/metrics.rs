@@ -44,6 +44,7 @@ pub struct Series {
     failed: Counter,
     failures: Mutex<BTreeMap<Cause, u64>>,
     requests: Mutex<BTreeMap<&'static str, u64>>,
+    refused: Mutex<BTreeMap<&'static str, u64>>,
     request_seconds: Histogram,
     session_seconds: Histogram,
     sessions: Mutex<Sessions>,
@@ -63,6 +64,7 @@ impl Series {
             failed: Counter::default(),
             failures: Mutex::default(),
             requests: Mutex::default(),
+            refused: Mutex::default(),
             request_seconds: Histogram::new(REQUEST_SECONDS),
             session_seconds: Histogram::new(SESSION_SECONDS),
             sessions: Mutex::default(),
@@ -88,6 +90,11 @@ impl Series {
     /// Counts an answered request under the class of its status, or under `canceled`.
     pub fn request(&self, code: &'static str) {
         *lock(&self.requests).entry(code).or_default() += 1;
+    }
+
+    /// Counts a request that was refused because of the uplink's user level, under the class of what it asked for.
+    pub fn refused(&self, class: &'static str) {
+        *lock(&self.refused).entry(class).or_default() += 1;
     }
 
     /// Notes how long a request took until the end of its response body.
@@ -209,6 +216,12 @@ impl UplinkMetrics {
         for (labels, series) in all {
             for (code, value) in lock(&series.requests).iter() {
                 count(&mut family, labels, ("code", code), *value)?;
+            }
+        }
+        let mut family = counter(out, "refused", "Requests that the user level does not allow, by access class")?;
+        for (labels, series) in all {
+            for (class, value) in lock(&series.refused).iter() {
+                count(&mut family, labels, ("class", class), *value)?;
             }
         }
         let help = "Time from a request to the end of its response body";

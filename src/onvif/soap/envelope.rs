@@ -272,7 +272,9 @@ impl Reading {
                 self.place = Place::Body;
             }
             _ => {
-                return Err(Malformed::Arguments("the envelope holds more than one header and one body, in this order"));
+                return Err(Malformed::Arguments(
+                    "the envelope holds more than one header and one body, in this order",
+                ));
             }
         }
         Ok(())
