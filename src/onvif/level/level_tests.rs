@@ -110,7 +110,7 @@ async fn each_level_reaches_the_operations_of_its_classes_with_the_same_bytes() 
         (UserLevel::Administrator, 6),
         (UserLevel::Role("nobody".into()), 1),
     ] {
-        let scene = Scene::of(&[level.clone()], Access::default());
+        let scene = Scene::of(std::slice::from_ref(&level), Access::default());
         for (index, function) in all.iter().enumerate() {
             let message = message(function, "<a>&amp;</a>");
             let response = scene.soap(DEVICE_SERVICE, &message).await;

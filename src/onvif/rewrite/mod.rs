@@ -48,7 +48,7 @@ impl Rewrite {
 
 impl Handler for Rewrite {
     fn handle(&self, mut request: Request) -> BoxFuture<'static, Response> {
-        if let Err(refused) = find_port(&mut request, &self.map) {
+        if let Some(refused) = find_port(&mut request, &self.map) {
             return Box::pin(std::future::ready(refused));
         }
         let outside = self.map.outside(request.uri(), request.headers(), &self.fallback);
@@ -67,16 +67,12 @@ impl Handler for Rewrite {
     }
 }
 
-/// Takes the path of a further port off, and notes the port. Ports that are not allowed are not there.
-fn find_port(request: &mut Request, map: &Map) -> Result<(), Response> {
-    let Some((port, rest)) = request.uri().path_and_query().and_then(|target| split_port(target.as_str())) else {
-        return Ok(());
-    };
+/// Takes the path of a further port off, and notes the port; or the refusal. Ports that are not allowed are not there.
+fn find_port(request: &mut Request, map: &Map) -> Option<Response> {
+    let (port, rest) = request.uri().path_and_query().and_then(|target| split_port(target.as_str()))?;
     if !map.allows(port) {
-        return Err(text_response(
-            StatusCode::NOT_FOUND,
-            "this port of the device is not reachable through the uplink",
-        ));
+        let sentence = "this port of the device is not reachable through the uplink";
+        return Some(text_response(StatusCode::NOT_FOUND, sentence));
     }
     let path = if rest.starts_with('/') { rest.to_owned() } else { format!("/{rest}") };
     let mut parts = request.uri().clone().into_parts();
@@ -84,10 +80,10 @@ fn find_port(request: &mut Request, map: &Map) -> Result<(), Response> {
         parts.path_and_query = Some(path);
         Uri::from_parts(parts).ok()
     });
-    let bad = || text_response(StatusCode::BAD_REQUEST, "the path is not valid");
-    *request.uri_mut() = target.ok_or_else(bad)?;
+    let Some(target) = target else { return Some(text_response(StatusCode::BAD_REQUEST, "the path is not valid")) };
+    *request.uri_mut() = target;
     request.extensions_mut().insert(DevicePort(port));
-    Ok(())
+    None
 }
 
 fn is_soap(headers: &HeaderMap) -> bool {

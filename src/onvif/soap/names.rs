@@ -83,7 +83,7 @@ pub(super) fn attributes(
 
 /// The library takes `a="1"b="2"` for two attributes; XML wants a space.
 fn check_space_before(raw: &str, key: &str) -> Result<(), Malformed> {
-    let at = (key.as_ptr() as usize).checked_sub(raw.as_ptr() as usize).unwrap_or_default();
+    let at = (key.as_ptr() as usize).saturating_sub(raw.as_ptr() as usize);
     let before = raw.get(..at).and_then(|before| before.as_bytes().last());
     match before {
         Some(b' ' | b'\t' | b'\n' | b'\r') => Ok(()),
