@@ -73,7 +73,7 @@ def address_of(index):
 def document(pki, remotes):
     """One device with an uplink to each of these addresses; one identity for all."""
     cert, key = pki.issue("fleet")
-    uplinks = [{"remoteAddress": remote, "certificateID": "c", "userLevel": "User", "certPathValidationPolicyID": "p",
+    uplinks = [{"remoteAddress": remote, "certificateID": "c", "userLevel": "Administrator", "certPathValidationPolicyID": "p",
                 **settings} for remote, settings in remotes]
     return {"devices": [{"name": "d", "http": "http://127.0.0.1:9", "uplinks": uplinks}],
             "certificates": {"c": {"certFile": str(cert), "keyFile": str(key)}},

@@ -45,7 +45,10 @@ use crate::{
         status::{ConfigStatus, StatusBoard},
         uplink::Uplink,
     },
-    onvif::misplaced::Misplaced,
+    onvif::{
+        level::{Level, addresses::Directory},
+        misplaced::Misplaced,
+    },
     reverse::Limits,
     telemetry::{logs::LevelHandle, metrics::Metrics},
     transport::{Transport, fetch::HttpsFetch, https::Https, reach::Reach, wss::Wss},
@@ -341,9 +344,11 @@ fn transports(reach: Reach) -> BTreeMap<Scheme, Arc<dyn Transport>> {
 
 /// What answers the requests of an uplink; a new handler is put into this chain.
 fn handler(trace_requests: bool) -> MakeHandler {
+    let directory = Directory::default();
     Arc::new(move |uplink: &Uplink| {
         let forward: Arc<dyn Handler> = Arc::new(Loopback::new(uplink.device.http, uplink.device.name.clone()));
         let placed: Arc<dyn Handler> = Arc::new(Misplaced::new(forward));
-        if trace_requests { Arc::new(Traced::new(placed, &uplink.device.name)) } else { placed }
+        let allowed: Arc<dyn Handler> = Arc::new(Level::new(placed, uplink, &directory));
+        if trace_requests { Arc::new(Traced::new(allowed, &uplink.device.name)) } else { allowed }
     })
 }

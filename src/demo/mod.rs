@@ -164,10 +164,17 @@ fn configuration(camera: SocketAddr, gateway: SocketAddr) -> String {
 devices:
   - name: {DEVICE}                     # the name at the gateway comes from the certificate, this one is for logs
     http: http://{camera}        # the camera emulator; try a port where nothing listens
+    paths:                             # its pages, open to Operators and Users; try without, or another userLevel
+      - {{ path: /, class: READ_MEDIA }}
+      - {{ path: /index.html, class: READ_MEDIA }}
+      - {{ path: /style.css, class: READ_MEDIA }}
+      - {{ path: /snapshot.jpg, class: READ_MEDIA }}
+      - {{ path: /stream.mjpeg, class: READ_MEDIA }}
+      - {{ path: /download/*, class: READ_MEDIA }}
     uplinks:
       - remoteAddress: https://{gateway}/uplink
         certificateID: {DEVICE}
-        userLevel: Operator            # Administrator, Operator or User
+        userLevel: Operator            # Administrator, Operator or User: what those at the gateway may do
         certPathValidationPolicyID: demo-ca
 certificates:
   {DEVICE}: {{ certFile: pki/{DEVICE}.crt, keyFile: pki/{DEVICE}.key }}

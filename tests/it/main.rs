@@ -19,4 +19,5 @@ mod smuggling;
 mod support;
 mod tls_choices;
 mod tokens;
+mod user_levels;
 mod wss;

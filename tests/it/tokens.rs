@@ -78,7 +78,7 @@ async fn scene(site: &Site, remote: &str, device: std::net::SocketAddr, idp: &Id
     let port = idp.port;
     site.write(&format!(
         "devices:\n  - name: camera-1\n    http: http://{device}\n    uplinks:\n      - remoteAddress: {remote}\n        \
-         authorizationServer: idp\n        userLevel: User\n        certPathValidationPolicyID: p\n{more}\
+         authorizationServer: idp\n        userLevel: Administrator\n        certPathValidationPolicyID: p\n{more}\
          certPathValidationPolicies:\n  p: {{ trustAnchorFiles: [ca.crt] }}\nauthorizationServers:\n  idp: {{ type: \
          OAuthClientCredentials, serverUri: 'https://127.0.0.1:{port}/', clientID: camera-1, clientAuth: client_secret_basic, \
          secretFile: secret, certPathValidationPolicyID: p }}\n"

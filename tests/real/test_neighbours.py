@@ -34,7 +34,7 @@ class Neighbours(Case):
         pki.client("camera-1")
         listen, front = self.start_gateway(pki)
         config = self.dir / "uplinks.yaml"
-        config.write_text(document(pki, [("camera-1", port, "Operator")], f"https://localhost:{listen}/uplink"))
+        config.write_text(document(pki, [("camera-1", port, "Administrator")], f"https://localhost:{listen}/uplink"))
         self.start_sidecar(config)
         json_only = {"Accept": "application/json"}
         wait_for("the gateway lists camera-1",

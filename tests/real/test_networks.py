@@ -34,7 +34,7 @@ class Networks(Case):
         wait_for("the neighbour listens", lambda: b":8080" in self.link.run(self.link.near, "ss", "-ltn"))
         self.start_gateway_far()
         config = self.dir / "uplinks.yaml"
-        config.write_text(document(self.pki, [("camera-1", NEIGHBOUR, "User")], f"https://{host}:{LISTEN}/", settings))
+        config.write_text(document(self.pki, [("camera-1", NEIGHBOUR, "Administrator")], f"https://{host}:{LISTEN}/", settings))
         self.start("sidecar", [*self.link.near, BINARY, "run", "--config", config, "--admin", f"127.0.0.1:{ADMIN}",
                                "--grace-period", "2s", "--log-format", "text"])
 
@@ -140,7 +140,7 @@ class Networks(Case):
         self.start_gateway_far()
         wait_for("the gateway listens", lambda: b":8443" in self.link.run(self.link.far, "ss", "-ltn"))
         config = self.dir / "uplinks.yaml"
-        config.write_text(document(self.pki, [("camera-1", NEIGHBOUR, "User")], f"https://cloud.test:{LISTEN}/"))
+        config.write_text(document(self.pki, [("camera-1", NEIGHBOUR, "Administrator")], f"https://cloud.test:{LISTEN}/"))
         began = time.monotonic()
         self.start("sidecar", [*self.link.near, BINARY, "run", "--config", config, "--admin", f"127.0.0.1:{ADMIN}",
                                "--grace-period", "2s", "--log-format", "text"])

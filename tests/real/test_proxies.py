@@ -40,7 +40,7 @@ class Proxies(Case):
 
     def sidecar(self, *settings, flags=(), env=None):
         config = self.dir / "uplinks.yaml"
-        config.write_text(document(self.pki, [("camera-1", self.neighbour.server_port, "Operator")],
+        config.write_text(document(self.pki, [("camera-1", self.neighbour.server_port, "Administrator")],
                                    self.remote.address, settings))
         clean = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
         _, self.admin = self.start_sidecar(config, *flags, env=clean | (env or {}))

@@ -48,7 +48,7 @@ class Reload(Case):
         self.mount = Mount(self.dir / "mount")
 
     def text(self, level):
-        devices = [("camera-1", self.port, "Operator"), ("camera-2", self.port, level)]
+        devices = [("camera-1", self.port, "Administrator"), ("camera-2", self.port, level)]
         return document(self.pki, devices, f"https://localhost:{self.listen}/uplink")
 
     def test_a_long_download_survives_ten_reloads_and_a_bad_edit(self):
@@ -88,7 +88,7 @@ class Reload(Case):
         self.assertEqual(status(admin)["uplinks"], [])
         self.mount.write(self.text("User"))
         wait_for("camera-2 is online", lambda: uplink(admin, "camera-2")["status"] == "Online")
-        self.mount.write(document(self.pki, [("camera-1", self.port, "Operator")],
+        self.mount.write(document(self.pki, [("camera-1", self.port, "Administrator")],
                                   f"https://localhost:{self.listen}/uplink"))
         wait_for("camera-2 is gone", lambda: [entry["device"] for entry in status(admin)["uplinks"]] == ["camera-1"])
         wait_for("camera-1 is still online", lambda: uplink(admin, "camera-1")["status"] == "Online")

@@ -133,7 +133,7 @@ class Binary(Cases, Case):
 
     def start_device(self):
         config = self.dir / "uplinks.yaml"
-        config.write_text(document(self.pki, [("camera-1", self.neighbour.server_port, "Operator")], self.remote.address))
+        config.write_text(document(self.pki, [("camera-1", self.neighbour.server_port, "Administrator")], self.remote.address))
         _, self.admin = self.start_sidecar(config)
 
     def test_the_status_says_online_with_tls_facts(self):

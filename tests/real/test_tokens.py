@@ -68,7 +68,7 @@ class Tokens(Case):
         for device in names:
             devices += (f"  - name: {device}\n    http: http://127.0.0.1:{self.neighbour.server_port}\n    uplinks:\n"
                         f"      - remoteAddress: {scheme}://localhost:{self.listen}/uplink\n        authorizationServer: {device}\n"
-                        f"        userLevel: User\n        certPathValidationPolicyID: ca\n{more}")
+                        f"        userLevel: Administrator\n        certPathValidationPolicyID: ca\n{more}")
             proof = METHODS[device].format(dir=self.dir, pki=self.pki.folder)
             servers += (f"  {device}: {{ type: OAuthClientCredentials, serverUri: '{server.format(port=self.port)}', "
                         f"clientID: {device}, clientAuth: {proof}, scopes: [uplink], "

@@ -1,8 +1,8 @@
 //! ONVIF's operations with their access classes: the table `classes.tsv`, made by `scripts/access-classes.py` from the public
 //! repository onvif/specs (documents and WSDL files of release 26.06).
 //!
-//! An operation is its namespace and its local name, as they stand in the SOAP body; prefixes only serve people. A row
-//! without a class is an operation that the documents give none: for Administrators only.
+//! An operation is namespace and local name of the element that stands in the SOAP body; prefixes only serve people. Mostly that
+//! is the operation's own name. A row without a class is an operation that the documents give none: for Administrators only.
 
 use std::{collections::BTreeMap, fmt, sync::LazyLock};
 
@@ -10,8 +10,9 @@ use super::AccessClass;
 
 const TABLE: &str = include_str!("classes.tsv");
 
-/// WS-BaseNotification.
-const NOTIFICATION: &str = "http://docs.oasis-open.org/wsn/bw-2";
+/// WS-BaseNotification: its elements, and its WSDL, by which actions are named.
+const NOTIFICATION: &str = "http://docs.oasis-open.org/wsn/b-2";
+const NOTIFICATION_WSDL: &str = "http://docs.oasis-open.org/wsn/bw-2";
 
 /// The prefixes by which the specifications name the services (also in the Functions of a UserRole).
 const PREFIXES: [(&str, &str); 27] = [
@@ -86,8 +87,15 @@ impl Operation {
             let known: Vec<_> = PREFIXES.iter().map(|(prefix, _)| *prefix).collect();
             format!("the prefix `{prefix}` is of no ONVIF service; known are {}", known.join(", "))
         })?;
-        Self::find(namespace, name)
+        // Some elements of the search service have names of their own.
+        Self::find(namespace, &format!("{name}Request"))
+            .or_else(|| Self::find(namespace, name))
             .ok_or_else(|| format!("there is no operation `{name}` in {namespace} (upper and lower case count)"))
+    }
+
+    /// The operation with this name in a WSDL of this namespace, as an action names it.
+    pub fn find_action(namespace: &str, name: &str) -> Option<Self> {
+        Self::find(if namespace == NOTIFICATION_WSDL { NOTIFICATION } else { namespace }, name)
     }
 
     /// Its class; `None` when the specification gives none.
@@ -137,12 +145,12 @@ mod tests {
 
     #[test]
     fn the_table_is_whole_and_each_class_in_it_is_known() {
-        assert_eq!(rows().count(), 646);
-        assert_eq!(CLASSES.len(), 646, "no operation stands there twice");
+        assert_eq!(rows().count(), 650);
+        assert_eq!(CLASSES.len(), 650, "no operation stands there twice");
         for (namespace, name, class) in rows() {
             assert!(class.is_empty() || AccessClass::parse(class).is_some(), "{namespace} {name}: {class}");
         }
-        assert_eq!(CLASSES.values().filter(|(_, class)| class.is_some()).count(), 581);
+        assert_eq!(CLASSES.values().filter(|(_, class)| class.is_some()).count(), 585);
     }
 
     #[test]
@@ -164,11 +172,26 @@ mod tests {
             ("tev:PullMessages", "READ_MEDIA"),
             ("tptz:ContinuousMove", "ACTUATE"),
             ("tds:SetRelayOutputState", "ACTUATE"),
+            ("wsnt:Renew", "READ_MEDIA"),
+            ("wsnt:Unsubscribe", "READ_MEDIA"),
+            ("tse:SearchImageByNL", "READ_MEDIA"),
         ] {
             assert_eq!(class(function), Some(expected), "{function}");
         }
         assert_eq!(class("wsnt:Subscribe"), None);
         assert_eq!(class("tds:UpgradeSystemFirmware"), None);
+    }
+
+    #[test]
+    fn an_operation_is_the_element_that_stands_in_the_body() {
+        let of = |function: &str| {
+            let operation = Operation::by_function(function).expect(function);
+            (operation.namespace(), operation.name())
+        };
+        assert_eq!(of("wsnt:Renew"), ("http://docs.oasis-open.org/wsn/b-2", "Renew"));
+        assert_eq!(of("tse:SearchImageByNL").1, "SearchImageByNLRequest");
+        assert_eq!(Operation::find(NOTIFICATION_WSDL, "Renew"), None);
+        assert_eq!(Operation::find_action(NOTIFICATION_WSDL, "Renew"), Operation::by_function("wsnt:Renew").ok());
     }
 
     #[test]

@@ -38,9 +38,17 @@ pub struct Grant {
     pub operation: Operation,
     /// Its class.
     pub class: AccessClass,
+    /// The port that the device named, for requests that are for another port than that of its web service.
+    pub port: Option<u16>,
 }
 
 impl Grant {
+    /// Whether it is for such a use of this port; `None` is the device's web service. Which port the device takes that for is
+    /// its own affair, for example behind a port mapping.
+    pub fn is_for(&self, port: Option<u16>, wanted: impl Fn(Use) -> bool) -> bool {
+        wanted(self.used) && port.is_none_or(|port| self.port == Some(port))
+    }
+
     /// Whether these rights suffice.
     pub fn allows(&self, rights: &Rights) -> bool {
         rights.class(Some(self.class)) || rights.function(self.operation)
@@ -60,8 +68,10 @@ struct Known {
 
 impl Addresses {
     /// Notes that the device gave this address: a URI with or without scheme and authority.
-    pub fn learn(&self, uri: &str, grant: Grant) {
-        let Some(address) = path_and_query(uri.trim()).filter(|address| address.len() <= ADDRESS_MAX) else { return };
+    pub fn learn(&self, uri: &str, mut grant: Grant) {
+        let uri = uri.trim();
+        let Some(address) = path_and_query(uri).filter(|address| address.len() <= ADDRESS_MAX) else { return };
+        grant.port = port(uri);
         // A SOAP address is its path: subscriptions of some devices differ in the query only.
         let address = if grant.used == Use::Service { address.split('?').next().unwrap_or_default() } else { address };
         let mut known = self.lock();
@@ -78,14 +88,14 @@ impl Addresses {
         }
     }
 
-    /// What the device gave this address for; empty if it gave none such.
-    pub fn find(&self, address: &str, wanted: impl Fn(Use) -> bool) -> Vec<Grant> {
+    /// What the device gave this address for, as far as it is wanted; empty if it gave none such.
+    pub fn find(&self, address: &str, wanted: impl Fn(&Grant) -> bool) -> Vec<Grant> {
         let mut known = self.lock();
         known.time += 1;
         let time = known.time;
         let Some((used, grants)) = known.grants.get_mut(address) else { return Vec::new() };
         *used = time;
-        grants.iter().filter(|grant| wanted(grant.used)).copied().collect()
+        grants.iter().filter(|grant| wanted(grant)).copied().collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {
@@ -104,6 +114,11 @@ fn path_and_query(uri: &str) -> Option<&str> {
         Some(rest) => Some(rest.find(['/', '?']).map_or("/", |at| &rest[at..])).filter(|path| path.starts_with('/')),
         None => Some(rest).filter(|path| path.starts_with('/')),
     }
+}
+
+/// The port that an absolute URI names or means.
+fn port(uri: &str) -> Option<u16> {
+    url::Url::parse(uri).ok()?.port_or_known_default()
 }
 
 /// The addresses of all devices, kept while an uplink of theirs lives.
@@ -130,7 +145,7 @@ mod tests {
 
     fn grant(used: Use) -> Grant {
         let operation = Operation::by_function("trt:GetSnapshotUri").expect("known");
-        Grant { used, operation, class: AccessClass::ReadMedia }
+        Grant { used, operation, class: AccessClass::ReadMedia, port: None }
     }
 
     #[test]
@@ -153,9 +168,15 @@ mod tests {
     #[test]
     fn an_address_is_for_what_it_was_given_for() {
         let addresses = Addresses::default();
-        addresses.learn("http://c/snap", grant(Use::Read));
-        assert_eq!(addresses.find("/snap", |used| used == Use::Read), [grant(Use::Read)]);
-        assert!(addresses.find("/snap", |used| used == Use::Upload).is_empty());
+        addresses.learn("http://c:8081/snap", grant(Use::Read));
+        assert_eq!(
+            addresses.find("/snap", |grant| grant.used == Use::Read),
+            [Grant { port: Some(8081), ..grant(Use::Read) }]
+        );
+        assert!(addresses.find("/snap", |grant| grant.used == Use::Upload).is_empty());
+        for (port, found) in [(None, 1), (Some(8081), 1), (Some(80), 0)] {
+            assert_eq!(addresses.find("/snap", |grant| grant.is_for(port, |_| true)).len(), found, "{port:?}");
+        }
         assert!(addresses.find("/snap?x", |_| true).is_empty() && addresses.find("/", |_| true).is_empty());
     }
 

@@ -74,10 +74,14 @@ pub fn subjects<'m>(
     Ok((envelope, subjects))
 }
 
-/// Whether an action is that of an operation with this local name: its last part is the name, or the name with `Request`.
+/// Whether an action is that of an operation with this local name: its last part is the name, with or without `Request`. The
+/// specification itself has actions with a slash too much or too little (`…/wsdlGetProfile/`).
 pub fn names(action: &str, local: &str) -> bool {
-    let last = action.rsplit(['/', '#', ':']).next().unwrap_or_default();
-    last == local || last.strip_suffix("Request") == Some(local)
+    let last = action.trim_end_matches('/').rsplit(['/', '#', ':']).next().unwrap_or_default();
+    fn bare(name: &str) -> &str {
+        name.strip_suffix("Request").unwrap_or(name)
+    }
+    [last, last.strip_prefix("wsdl").unwrap_or(last)].iter().any(|last| bare(last) == bare(local))
 }
 
 /// The operation that an action names: `NAMESPACE/Operation` or, with WS-Addressing, `NAMESPACE/PortType/OperationRequest`.
@@ -85,9 +89,9 @@ fn by_action(action: &str) -> Option<Operation> {
     let (rest, last) = action.rsplit_once('/')?;
     let above = rest.rsplit_once('/').map_or(rest, |(namespace, _)| namespace);
     let bare = last.strip_suffix("Request").unwrap_or(last);
-    [rest, above]
-        .iter()
-        .find_map(|namespace| Operation::find(namespace, last).or_else(|| Operation::find(namespace, bare)))
+    [rest, above].iter().find_map(|namespace| {
+        Operation::find_action(namespace, last).or_else(|| Operation::find_action(namespace, bare))
+    })
 }
 
 /// What a Content-Type says.

@@ -54,8 +54,23 @@ fn an_action_that_agrees_adds_nothing_and_one_that_contradicts_must_be_allowed_t
 }
 
 #[test]
+fn actions_of_the_specification_agree_with_their_operations() {
+    for (action, local) in [
+        ("http://www.onvif.org/ver10/media/wsdlGetProfile/", "GetProfile"),
+        ("http://docs.oasis-open.org/wsn/bw-2/SubscriptionManager/RenewRequest", "Renew"),
+        ("http://www.onvif.org/ver10/search/wsdl/SearchImageByNL", "SearchImageByNLRequest"),
+    ] {
+        assert!(names(action, local), "{action}");
+    }
+    assert!(!names("http://www.onvif.org/ver10/device/wsdl/SystemReboot", "Reboot") && !names("urn:x", "GetUsers"));
+    let renew = "<a:Action>http://docs.oasis-open.org/wsn/bw-2/SubscriptionManager/RenewRequest</a:Action>";
+    let pull = of(&message(renew, EVENTS, "PullMessages"), &Access::default());
+    assert_eq!(pull[1], ("wsnt:Renew".to_owned(), Some(AccessClass::ReadMedia)));
+}
+
+#[test]
 fn subscribe_is_read_media_unless_it_is_switched_off() {
-    let subscribe = message("", "http://docs.oasis-open.org/wsn/bw-2", "Subscribe");
+    let subscribe = message("", "http://docs.oasis-open.org/wsn/b-2", "Subscribe");
     assert_eq!(of(&subscribe, &Access::default())[0].1, Some(AccessClass::ReadMedia));
     assert_eq!(of(&subscribe, &Access { subscribe: false, ..Access::default() })[0].1, None);
 }

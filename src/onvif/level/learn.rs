@@ -159,7 +159,7 @@ fn grant(used: Use, function: &str) -> Option<Grant> {
     let operation = Operation::by_function(function).ok()?;
     // Subscribe has no class of its own; messages to what it gave have the classes of their operations.
     let class = operation.class().unwrap_or(AccessClass::ReadMedia);
-    Some(Grant { used, operation, class })
+    Some(Grant { used, operation, class, port: None })
 }
 
 /// Calls `found` with the local name and the text of each element that holds text only, and of each attribute.

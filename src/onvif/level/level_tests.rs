@@ -328,6 +328,20 @@ async fn addresses_that_an_administrator_was_given_serve_the_other_uplinks_by_th
 }
 
 #[tokio::test]
+async fn another_port_has_only_what_the_device_named_there() {
+    let scene = Scene::of(&[UserLevel::User], rules(&[("/*", AccessClass::ReadMedia, &[])]));
+    let uri = "<Uri>http://192.0.2.1:8081/snap</Uri>";
+    scene.answers(message("trt:GetSnapshotUri", uri).replace("GetSnapshotUri", "GetSnapshotUriResponse"));
+    scene.soap("/onvif/media", &message("trt:GetSnapshotUri", "")).await.into_body().collect().await.expect("whole");
+    let at = |port: u16, path: &str| scene.ask(http::Request::get(path).extension(DevicePort(port)), "");
+    assert_eq!(at(8081, "/snap").await.status(), 200);
+    assert_eq!(at(8082, "/snap").await.status(), 403);
+    assert_eq!(at(8081, "/other").await.status(), 403);
+    let call = http::Request::post("/onvif/x").header("content-type", "text/xml").extension(DevicePort(8081));
+    assert_eq!(scene.ask(call, message("tds:GetServices", "")).await.status(), 400);
+}
+
+#[tokio::test]
 async fn other_ports_and_other_methods_are_for_administrators() {
     let scene = Scene::of(&[UserLevel::Operator], rules(&[("/*", AccessClass::ReadMedia, &[])]));
     for request in [

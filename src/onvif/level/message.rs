@@ -4,9 +4,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, request::Parts};
-use http_body::Body as _;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
-use tokio::time::timeout;
 
 use super::{
     Admitted, Shared,
@@ -14,7 +11,10 @@ use super::{
     text,
 };
 use crate::{
-    base::http::{Body, Informational, Request, Response},
+    base::{
+        gather::{Gathered, gather},
+        http::{Body, Informational, Request, Response},
+    },
     onvif::soap::{Version, fault::Fault},
 };
 
@@ -64,22 +64,17 @@ fn check_encapsulation(parts: &Parts, kind: &Media) -> Result<(), Box<Response>>
 }
 
 async fn collect(body: Body) -> Result<Bytes, Box<Response>> {
-    let too_large = || {
-        let sentence = format!("the message is longer than {MESSAGE_MAX} bytes");
-        answer(&Fault::sender(&["InvalidArgs"], sentence).with_status(StatusCode::PAYLOAD_TOO_LARGE))
-    };
-    if body.size_hint().lower() > MESSAGE_MAX as u64 {
-        return Err(too_large());
-    }
-    match timeout(DEADLINE, Limited::new(body, MESSAGE_MAX).collect()).await {
-        Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
-        Ok(Err(_)) => Err(answer(&Fault::sender(&["WellFormed"], "the message broke off"))),
-        Err(_) => {
-            let fault = Fault::sender(&["WellFormed"], "the message did not arrive in time");
-            Err(answer(&fault.with_status(StatusCode::REQUEST_TIMEOUT)))
+    let fault = match gather(body, MESSAGE_MAX, DEADLINE).await {
+        Gathered::Whole { bytes, .. } => return Ok(bytes),
+        Gathered::Larger(_) => {
+            let fault = Fault::sender(&["InvalidArgs"], format!("the message is longer than {MESSAGE_MAX} bytes"));
+            fault.with_status(StatusCode::PAYLOAD_TOO_LARGE)
         }
-    }
+        Gathered::Broken(_) => Fault::sender(&["WellFormed"], "the message broke off"),
+        Gathered::Slow => Fault::sender(&["WellFormed"], "the message did not arrive in time")
+            .with_status(StatusCode::REQUEST_TIMEOUT),
+    };
+    Err(answer(&fault))
 }
 
 fn answer(fault: &Fault) -> Box<Response> {

@@ -30,7 +30,7 @@ use self::{
 };
 use crate::{
     base::{
-        http::{Body, BoxFuture, Handler, Request, Response, SessionInfo},
+        http::{Body, BoxFuture, DevicePort, Handler, Request, Response, SessionInfo},
         rtsp::{Kind, Message},
     },
     model::{
@@ -130,9 +130,10 @@ impl Shared {
 
     /// A SOAP message goes to a service only: another page of the device might do what its path says and never read the body.
     fn check_service(&self, parts: &Parts, path: &str) -> Result<(), Box<Response>> {
-        let known = path.starts_with(SERVICES)
-            || !self.addresses.find(path, |used| used == Use::Service).is_empty()
-            || self.rights.class(self.rule(&Method::POST, path, parts.uri.query()));
+        let (port, is_service) = (port_of(parts), |used| used == Use::Service);
+        let known = (port.is_none() && path.starts_with(SERVICES))
+            || !self.addresses.find(path, |grant| grant.is_for(port, is_service)).is_empty()
+            || self.rights.class(self.rule(&Method::POST, parts, path));
         if known {
             return Ok(());
         }
@@ -144,7 +145,8 @@ impl Shared {
     /// Whether the device gave this address for such a request, to such as these.
     fn is_given(&self, parts: &Parts, asked: &Asked) -> Result<bool, Box<Response>> {
         let address = parts.uri.path_and_query().map_or("/", PathAndQuery::as_str);
-        let grants = self.addresses.find(address, |used| asked.is(used));
+        let port = port_of(parts);
+        let grants = self.addresses.find(address, |grant| grant.is_for(port, |used| asked.is(used)));
         match grants.iter().find(|grant| !grant.allows(&self.rights)) {
             Some(grant) => Err(self.refuser.request(parts, parts.uri.path(), Some(grant.class))),
             None => Ok(!grants.is_empty()),
@@ -152,7 +154,7 @@ impl Shared {
     }
 
     fn check_rules(&self, parts: &Parts, asked: &Asked, path: &str) -> Result<(), Box<Response>> {
-        let class = self.rule(&asked.method, path, parts.uri.query());
+        let class = self.rule(&asked.method, parts, path);
         if self.rights.class(class) {
             return Ok(());
         }
@@ -162,8 +164,12 @@ impl Shared {
         Err(self.refuser.request(parts, path, class))
     }
 
-    /// The class that a path rule gives.
-    fn rule(&self, method: &Method, path: &str, query: Option<&str>) -> Option<AccessClass> {
+    /// The class that a path rule gives. Rules are for the device's web service, not for its other ports.
+    fn rule(&self, method: &Method, parts: &Parts, path: &str) -> Option<AccessClass> {
+        if port_of(parts).is_some() {
+            return None;
+        }
+        let query = parts.uri.query();
         self.access.paths.iter().find(|rule| rule.matches(method.as_str(), path, query)).map(PathRule::class)
     }
 
@@ -228,6 +234,11 @@ impl Asked {
             Use::Service => false,
         }
     }
+}
+
+/// Another port than that of the device's web service.
+fn port_of(parts: &Parts) -> Option<u16> {
+    parts.extensions.get::<DevicePort>().map(|port| port.0)
 }
 
 fn is_reading(method: &Method) -> bool {

@@ -151,7 +151,7 @@ async fn one_of_two_uplinks_of_a_device_goes_and_the_other_stays() {
     let line = Line::new("camera-1", device.address, first.remote());
     let one = document(std::slice::from_ref(&line));
     let another = format!(
-        "      - {{ remoteAddress: {}, certificateID: c-camera-1, userLevel: User, certPathValidationPolicyID: p-camera-1 }}\n",
+        "      - {{ remoteAddress: {}, certificateID: c-camera-1, userLevel: Administrator, certPathValidationPolicyID: p-camera-1 }}\n",
         second.remote()
     );
     site.write(&one.replace("certificates:\n", &format!("{another}certificates:\n")));

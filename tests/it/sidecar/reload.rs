@@ -108,7 +108,7 @@ async fn a_bad_edit_is_said_everywhere_while_the_last_good_set_goes_on() {
     let line = Line::new("camera-1", device.address, cloud.remote("uplink"));
     let sidecar = site.start_with(std::slice::from_ref(&line)).await;
     let before = sidecar.online("camera-1").await;
-    site.write(&document(std::slice::from_ref(&line)).replace("userLevel: Operator", "userLevel: Anonymous"));
+    site.write(&document(std::slice::from_ref(&line)).replace("userLevel: Administrator", "userLevel: Anonymous"));
     sidecar.until("the bad edit is seen", |all| (!all.config.errors.is_empty()).then_some(())).await;
     let (_, status) = sidecar.page("/status").await;
     assert!(status.contains("uplinks.yaml:7:20: devices[0].uplinks[0].userLevel"), "{status}");
@@ -137,7 +137,7 @@ async fn changed_settings_make_the_new_session_before_the_old_one_drains() {
     let mut download = ask(cloud.front, "GET", &format!("/camera-1/download/{LONG}")).await;
     download.check_pattern(0, STEP).await;
 
-    let changed = Line { http: second.address, level: "User".to_owned(), ..line };
+    let changed = Line { http: second.address, ..line };
     site.write(&document(&[changed]));
     let session = |uplink: &onvif_uplink::model::status::UplinkStatus| uplink.session.as_ref().map(|s| s.since);
     sidecar

@@ -48,13 +48,13 @@ pub struct Line {
 }
 
 impl Line {
-    /// An Operator's uplink with the certificate of the device's name, trusting `ca.crt`.
+    /// An Administrator's uplink, so that all paths are open, with the certificate of the device's name, trusting `ca.crt`.
     pub fn new(device: &str, http: SocketAddr, remote: impl Into<String>) -> Self {
         Self {
             device: device.to_owned(),
             http,
             remote: remote.into(),
-            level: "Operator".to_owned(),
+            level: "Administrator".to_owned(),
             certificate: device.to_owned(),
             anchor: "ca.crt".to_owned(),
         }
