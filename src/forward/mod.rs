@@ -12,6 +12,7 @@ pub mod limits;
 pub mod loopback;
 mod pool;
 pub mod target;
+pub mod tunnel;
 mod upload;
 
 pub use limits::Limits;

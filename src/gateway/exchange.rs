@@ -17,14 +17,12 @@ use http::{HeaderMap, StatusCode, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::{sync::Notify, time::timeout};
 
-use super::{
-    owned::AbortOnDrop,
-    session::{Core, Session},
-};
+use super::session::{Core, Session};
 use crate::base::{
     activity::OpenStream,
     http::{Body, BodyError, Response},
     http2::{pump::pump, receive::ReceiveBody},
+    owned::AbortOnDrop,
 };
 
 /// How long a request waits for the device to allow one more stream.
