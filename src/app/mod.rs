@@ -38,7 +38,7 @@ use crate::{
         file::FileSource,
         source::{ConfigSource, Document, SourceError},
     },
-    forward::Loopback,
+    forward::Routes,
     model::{
         address::Scheme,
         authorization::AuthorizationMode,
@@ -342,7 +342,7 @@ fn transports(reach: Reach) -> BTreeMap<Scheme, Arc<dyn Transport>> {
 /// What answers the requests of an uplink; a new handler is put into this chain.
 fn handler(trace_requests: bool) -> MakeHandler {
     Arc::new(move |uplink: &Uplink| {
-        let forward: Arc<dyn Handler> = Arc::new(Loopback::new(uplink.device.http, uplink.device.name.clone()));
+        let forward: Arc<dyn Handler> = Arc::new(Routes::new(&uplink.device));
         let placed: Arc<dyn Handler> = Arc::new(Misplaced::new(forward));
         if trace_requests { Arc::new(Traced::new(placed, &uplink.device.name)) } else { placed }
     })

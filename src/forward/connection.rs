@@ -30,6 +30,7 @@ use tokio::{
 };
 
 use super::{
+    dial::dial,
     fault::Fault,
     limits::{BUFFER, HEAD_MAX, HEADERS_MAX, INFORMATIONAL_MAX, Limits},
     upload::{Signals, Upload},
@@ -135,12 +136,7 @@ impl Link {
     /// # Errors
     /// [`Fault::Down`], [`Fault::ConnectTimeout`].
     pub async fn dial(address: SocketAddr, limits: &Limits) -> Result<Self, Fault> {
-        let stream = tokio::time::timeout(limits.connect, TcpStream::connect(address))
-            .await
-            .map_err(|_| Fault::ConnectTimeout)?
-            .map_err(|error| Fault::Down(error.kind()))?;
-        // A request is one write; it must not wait for an acknowledgement of the one before.
-        stream.set_nodelay(true).map_err(|error| Fault::Down(error.kind()))?;
+        let stream = dial(address, limits).await?;
         let line = Arc::new(Line::default());
         let io = DeviceIo { stream, line: Arc::clone(&line), write_broken: false };
         let (sender, connection) = Builder::new()

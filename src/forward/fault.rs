@@ -34,6 +34,9 @@ pub enum Fault {
     /// What came is not HTTP/1.1, or cannot be trusted.
     #[error("the device's answer cannot be forwarded: {0}")]
     Malformed(String),
+    /// The answer to the upgrade to WebSocket is not one, or breaks RFC 6455 §4.1.
+    #[error("the device's answer to the WebSocket upgrade is wrong: {0}")]
+    Upgrade(String),
     /// The request's own body has another length than it announced.
     #[error("the request's body broke: {0}")]
     Upload(&'static str),
@@ -68,10 +71,11 @@ impl Fault {
         Self::Closed
     }
 
-    fn status(&self) -> StatusCode {
+    /// The status of the answer.
+    pub fn status(&self) -> StatusCode {
         match self {
             Self::Starting | Self::Busy | Self::StreamsBusy => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Down(_) | Self::Closed | Self::Malformed(_) => StatusCode::BAD_GATEWAY,
+            Self::Down(_) | Self::Closed | Self::Malformed(_) | Self::Upgrade(_) => StatusCode::BAD_GATEWAY,
             Self::ConnectTimeout | Self::HeadTimeout => StatusCode::GATEWAY_TIMEOUT,
             // Nobody reads the answer to an abandoned request; it is the sender's doing all the same.
             Self::Upload(_) | Self::Abandoned => StatusCode::BAD_REQUEST,
