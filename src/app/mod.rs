@@ -321,6 +321,7 @@ fn served() -> Served {
     Served {
         schemes: vec![Https::SCHEME, Wss::SCHEME],
         authorization_modes: vec![MutualTls::MODE, AccessTokens::MODE],
+        h2c: true,
         ..Served::default()
     }
 }

@@ -13,7 +13,7 @@ use std::{
 
 use bytes::Bytes;
 use h2::Reason;
-use http::{StatusCode, header::CONTENT_LENGTH, request::Parts, uri::Authority};
+use http::{StatusCode, request::Parts, uri::Authority};
 use tokio::time::Instant;
 
 use super::{
@@ -51,10 +51,6 @@ impl Connect {
 
     async fn answer(&self, request: Request) -> Response {
         let (parts, body) = request.into_parts();
-        if parts.headers.contains_key(CONTENT_LENGTH) {
-            let sentence = "CONNECT has no content-length: what follows has no known end (RFC 9110 §9.3.6)";
-            return text_response(StatusCode::BAD_REQUEST, sentence);
-        }
         let port = match self.allowed(&parts) {
             Ok(port) => port,
             Err(sentence) => return self.refused(&sentence),

@@ -140,7 +140,7 @@ mod tests {
     use super::*;
 
     /// The answer in `parts`, one read each.
-    async fn read(parts: &'static [&'static [u8]]) -> Result<Answer, Fault> {
+    async fn read(parts: &[&[u8]]) -> Result<Answer, Fault> {
         let (mut near, mut far) = tokio::io::duplex(1 << 20);
         let script = async move {
             for part in parts {

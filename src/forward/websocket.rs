@@ -72,9 +72,6 @@ impl WebSocket {
     /// The upgrade request for the device (RFC 6455 §4.1).
     fn upgrade(&self, parts: Parts) -> Result<Upgrade, Refusal> {
         let target = target(&Method::GET, &parts.uri)?.to_string();
-        if parts.headers.contains_key(CONTENT_LENGTH) {
-            return Err(Refusal::bad_request("a WebSocket has no content-length: what follows has no known end"));
-        }
         let asked = parts.uri.authority().map(http::uri::Authority::as_str);
         let remote = parts.extensions.get::<SessionInfo>().map(|session| session.remote);
         let mut headers = parts.headers;
@@ -122,7 +119,10 @@ async fn ask(stream: &mut TcpStream, head: &[u8]) -> Result<Answer, Fault> {
 fn switched(answer: Answer, upgrade: &Upgrade) -> Result<(HeaderMap, Bytes), Fault> {
     let Answer { version, status, mut headers, early } = answer;
     let wrong = |what: &str| Err(Fault::Upgrade(what.to_owned()));
-    if version != Version::HTTP_11 || !lists(&headers, &UPGRADE, "websocket") || !lists(&headers, &CONNECTION, "upgrade") {
+    if version != Version::HTTP_11
+        || !lists(&headers, &UPGRADE, "websocket")
+        || !lists(&headers, &CONNECTION, "upgrade")
+    {
         return wrong("its 101 is not one to WebSocket");
     }
     match headers.get(SEC_WEBSOCKET_ACCEPT) {

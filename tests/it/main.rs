@@ -1,11 +1,13 @@
 //! The integration tests: the rooms through their public interfaces, in one binary so that it links once.
 
 mod check_connect;
+mod connect;
 mod faults;
 mod forward;
 mod forward_limits;
 mod forward_messages;
 mod gateway;
+mod h2c;
 mod hostile;
 mod linger;
 mod metrics;
@@ -19,4 +21,5 @@ mod smuggling;
 mod support;
 mod tls_choices;
 mod tokens;
+mod websocket;
 mod wss;
