@@ -101,7 +101,7 @@ async fn a_grpc_call_passes_both_ways_with_its_trailers() {
         let (sent, trailers) = collect(body).await.expect("whole");
         let mut stream = respond.send_response(Response::new(()), false).expect("open");
         stream.send_data(sent, false).expect("open");
-        stream.send_trailers(fields(&[("grpc-status", "0"), ("connection", "close")])).expect("open");
+        stream.send_trailers(fields(&[("grpc-status", "0"), ("host", "elsewhere")])).expect("open");
         (head, trailers, serving)
     };
     let call = async {
@@ -120,7 +120,7 @@ async fn a_grpc_call_passes_both_ways_with_its_trailers() {
     assert_eq!(sent_trailers.expect("trailers")["x-checksum"], "7");
     assert_eq!(body, "\0\0\0\0\u{2}hi");
     let trailers = trailers.expect("trailers");
-    assert_eq!((&trailers["grpc-status"], trailers.contains_key("connection")), (&HeaderValue::from_static("0"), false));
+    assert_eq!((&trailers["grpc-status"], trailers.contains_key("host")), (&HeaderValue::from_static("0"), false));
 }
 
 #[tokio::test]
@@ -246,8 +246,10 @@ async fn a_remote_that_gives_up_resets_the_stream_at_the_device_and_the_other_wa
         let mut stream = respond.send_response(Response::new(()), false).expect("open");
         let reset = timeout(PATIENCE, poll_fn(|cx| stream.poll_reset(cx))).await.expect("in time").expect("a reset");
         assert_eq!(reset, Reason::CANCEL);
-        let (_request, mut respond) = serving.next().await;
+        let (mut request, mut respond) = serving.next().await;
         let mut stream = respond.send_response(Response::new(()), false).expect("open");
+        // The remote has the head by then.
+        request.body_mut().data().await.expect("a frame").expect("sound");
         stream.send_reset(Reason::ENHANCE_YOUR_CALM);
         let (_, mut respond) = serving.next().await;
         respond.send_reset(Reason::INTERNAL_ERROR);
@@ -257,6 +259,7 @@ async fn a_remote_that_gives_up_resets_the_stream_at_the_device_and_the_other_wa
         let mut call: Opened = open(&session, grpc("/1")).await;
         call.send.send_reset(Reason::CANCEL);
         let mut call = open(&session, grpc("/2")).await;
+        call.say("go on");
         assert_eq!(call.reset().await, Reason::ENHANCE_YOUR_CALM);
         ask(&session, "/3").await
     };

@@ -144,9 +144,9 @@ async fn frames_pass_untouched_both_ways_and_early_ones_come_first() {
     let remote = async {
         let mut opened = open(&session, extended("websocket", "/", &[])).await;
         opened.say("\u{2}\u{1}\0mask");
-        opened.hear(10).await
+        (opened.hear(10).await, opened)
     };
-    let (masked, heard) = tokio::join!(device, remote);
+    let (masked, (heard, _opened)) = tokio::join!(device, remote);
     assert_eq!(&masked, b"\x02\x01\0mask");
     assert_eq!(heard, "\u{1}earlymore");
 }
