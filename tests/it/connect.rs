@@ -126,7 +126,7 @@ async fn a_port_where_nobody_listens_is_a_502_that_names_it() {
 }
 
 #[tokio::test]
-async fn a_content_length_or_a_scheme_costs_its_stream_only() {
+async fn a_content_length_costs_its_stream_only() {
     let (_listener, port, session) = scene().await;
     let mut request = plain(&format!("localhost:{port}"));
     request.headers_mut().insert("content-length", 5.into());
