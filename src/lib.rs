@@ -8,7 +8,7 @@
 //! ```text
 //! file -> ConfigSource -> raw -> validate -> DesiredSet -> Supervisor --diff--> one Runner per uplink
 //! Runner: pure State --Connect--> Authorizer.grant -> Transport.connect (dial, TLS, 101) -> byte stream -> reverse server
-//! reverse server -> Handler (Measured(Forward)) -> 127.0.0.1:port
+//! reverse server -> Handler (Measured(Routes)) -> 127.0.0.1:port
 //! Runner -> StatusBoard -> /status /readyz metrics            SIGTERM -> drain: GOAWAY, finish streams, deadline, force
 //! ```
 //!

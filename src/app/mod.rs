@@ -38,7 +38,7 @@ use crate::{
         file::FileSource,
         source::{ConfigSource, Document, SourceError},
     },
-    forward::Loopback,
+    forward::Routes,
     model::{
         address::Scheme,
         authorization::AuthorizationMode,
@@ -324,6 +324,7 @@ fn served() -> Served {
     Served {
         schemes: vec![Https::SCHEME, Wss::SCHEME],
         authorization_modes: vec![MutualTls::MODE, AccessTokens::MODE],
+        h2c: true,
         ..Served::default()
     }
 }
@@ -346,7 +347,7 @@ fn transports(reach: Reach) -> BTreeMap<Scheme, Arc<dyn Transport>> {
 fn handler(trace_requests: bool) -> MakeHandler {
     let directory = Directory::default();
     Arc::new(move |uplink: &Uplink| {
-        let forward: Arc<dyn Handler> = Arc::new(Loopback::new(uplink.device.http, uplink.device.name.clone()));
+        let forward: Arc<dyn Handler> = Arc::new(Routes::new(&uplink.device));
         let placed: Arc<dyn Handler> = Arc::new(Misplaced::new(forward));
         let allowed: Arc<dyn Handler> = Arc::new(Level::new(placed, uplink, &directory));
         if trace_requests { Arc::new(Traced::new(allowed, &uplink.device.name)) } else { allowed }

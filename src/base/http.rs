@@ -121,6 +121,10 @@ pub struct Refused {
     pub class: &'static str,
 }
 
+/// Marks the answer to a CONNECT that the configuration does not allow; a response extension, for who counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConnectRefused;
+
 /// Sends 1xx answers ahead of the final response (RFC 9110 §15.2); a request extension where the server side can do it.
 ///
 /// Calls after the final response started are ignored.

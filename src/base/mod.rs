@@ -12,6 +12,7 @@ pub mod http;
 pub mod http2;
 pub mod io;
 pub mod network;
+pub mod owned;
 pub mod rate;
 pub mod rtsp;
 pub mod secret;

@@ -116,6 +116,28 @@ authorizationServers:
 }
 
 #[test]
+fn the_ports_of_connect_are_a_list_of_ports_and_none_by_default() {
+    let ports = |line: &str| {
+        let text = GOOD.replace("    uplinks:", &format!("{line}    uplinks:"));
+        let set = read(&text, &first_form())?;
+        let (_, uplink) = set.iter().next().expect("one uplink");
+        Ok::<_, Vec<String>>(uplink.device.connect_ports.iter().copied().collect::<Vec<u16>>())
+    };
+    assert_eq!(ports(""), Ok(Vec::new()));
+    assert_eq!(ports("    connectPorts: [554, 22]\n"), Ok(vec![22, 554]));
+    for (list, error) in [
+        ("[0]", "4:20: devices[0].connectPorts[0]: expected a whole number from 1 to 65535"),
+        ("[65536]", "4:20: devices[0].connectPorts[0]: expected a whole number from 1 to 65535"),
+        ("[ssh]", "4:20: devices[0].connectPorts[0]: expected a whole number from 1 to 65535"),
+        ("[22, 22]", "4:24: devices[0].connectPorts[1]: port 22 is named twice"),
+        ("22", "4:19: devices[0].connectPorts: expected a list"),
+    ] {
+        let errors = ports(&format!("    connectPorts: {list}\n")).expect_err(list);
+        assert!(errors.len() == 1 && errors[0].starts_with(error), "{list}: {errors:?}");
+    }
+}
+
+#[test]
 fn all_errors_are_told_at_once_in_the_order_of_the_document() {
     let text = "\
 devices:

@@ -81,9 +81,10 @@ fn read_device<'n>(
         }
         loopback(at, &[DeviceScheme::Rtsp], errors)
     });
+    let connect_ports = fields.optional("connectPorts").map(|at| connect_ports(at, errors)).unwrap_or_default();
     let credentials = credentials(&fields, context, errors);
     let paths = access::paths(&fields, errors);
-    let device = name.zip(http).map(|(name, http)| Device { name, http, rtsp, credentials });
+    let device = name.zip(http).map(|(name, http)| Device { name, http, rtsp, connect_ports, credentials });
     let Some(list) = fields.required("uplinks", errors) else { return Vec::new() };
     let mut remotes = BTreeMap::new();
     // An uplink is read even if its device is wrong: its own errors are to be seen too.
@@ -123,6 +124,19 @@ fn loopback(cursor: &Cursor<'_>, schemes: &[DeviceScheme], errors: &mut Errors) 
         return None;
     }
     Some(url)
+}
+
+fn connect_ports(cursor: &Cursor<'_>, errors: &mut Errors) -> BTreeSet<u16> {
+    let mut ports = BTreeSet::new();
+    for item in cursor.list(errors) {
+        let Some(port) = item.whole(1..=u64::from(u16::MAX), errors).and_then(|port| u16::try_from(port).ok()) else {
+            continue;
+        };
+        if !ports.insert(port) {
+            errors.at(&item, format!("port {port} is named twice"));
+        }
+    }
+    ports
 }
 
 fn credentials(fields: &Fields<'_>, context: &Context<'_>, errors: &mut Errors) -> BTreeMap<UserLevel, DeviceAccount> {

@@ -13,7 +13,6 @@ use std::{
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     task::{Context, Poll},
-    time::Duration,
 };
 
 use http::{Request, Response};
@@ -26,12 +25,13 @@ use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
-    time::{Instant, Sleep},
 };
 
 use super::{
+    dial::dial,
     fault::Fault,
     limits::{BUFFER, HEAD_MAX, HEADERS_MAX, INFORMATIONAL_MAX, Limits},
+    patience::Patience,
     upload::{Signals, Upload},
 };
 
@@ -135,12 +135,7 @@ impl Link {
     /// # Errors
     /// [`Fault::Down`], [`Fault::ConnectTimeout`].
     pub async fn dial(address: SocketAddr, limits: &Limits) -> Result<Self, Fault> {
-        let stream = tokio::time::timeout(limits.connect, TcpStream::connect(address))
-            .await
-            .map_err(|_| Fault::ConnectTimeout)?
-            .map_err(|error| Fault::Down(error.kind()))?;
-        // A request is one write; it must not wait for an acknowledgement of the one before.
-        stream.set_nodelay(true).map_err(|error| Fault::Down(error.kind()))?;
+        let stream = dial(address, limits).await?;
         let line = Arc::new(Line::default());
         let io = DeviceIo { stream, line: Arc::clone(&line), write_broken: false };
         let (sender, connection) = Builder::new()
@@ -215,52 +210,5 @@ impl Link {
             patience.poll_over(signals, cx).map(Err)
         })
         .await
-    }
-}
-
-/// Who is waited for, and since when. While the upload pauses it is the remote, else the device; each has its own bound
-/// since the last change. An upload that still moves is no reason to give the device up.
-struct Patience {
-    timer: Pin<Box<Sleep>>,
-    since: Instant,
-    sent: u64,
-    starved: bool,
-    device: Duration,
-    remote: Duration,
-}
-
-impl Patience {
-    fn new(limits: &Limits) -> Self {
-        let timer = Box::pin(tokio::time::sleep(limits.head));
-        let (since, device, remote) = (Instant::now(), limits.head, limits.upload);
-        Self { timer, since, sent: 0, starved: false, device, remote }
-    }
-
-    /// When the next bound is over, as things stand.
-    fn due(&self) -> Instant {
-        self.since + if self.starved { self.remote } else { self.device }
-    }
-
-    /// Ready with the fault when whoever is waited for had its time.
-    fn poll_over(&mut self, signals: &Signals, cx: &mut Context<'_>) -> Poll<Fault> {
-        let (sent, starved) = (signals.sent.load(Relaxed), signals.starved.load(Relaxed));
-        if sent != self.sent || starved != self.starved {
-            self.since = Instant::now();
-            self.sent = sent;
-            if starved != self.starved {
-                self.starved = starved;
-                let due = self.due();
-                self.timer.as_mut().reset(due);
-            }
-        }
-        // The timer is not moved with each chunk; it is asked when it rings.
-        while self.timer.as_mut().poll(cx).is_ready() {
-            let due = self.due();
-            if due <= Instant::now() {
-                return Poll::Ready(if self.starved { Fault::UploadTimeout } else { Fault::HeadTimeout });
-            }
-            self.timer.as_mut().reset(due);
-        }
-        Poll::Pending
     }
 }

@@ -34,6 +34,23 @@ pub enum Fault {
     /// What came is not HTTP/1.1, or cannot be trusted.
     #[error("the device's answer cannot be forwarded: {0}")]
     Malformed(String),
+    /// The answer to the upgrade to WebSocket is not one, or breaks RFC 6455 §4.1.
+    #[error("the device's answer to the WebSocket upgrade is wrong: {0}")]
+    Upgrade(String),
+    /// The device does not speak HTTP/2 from the first byte on, as `h2c://` says.
+    #[error(
+        "the device does not speak HTTP/2 with prior knowledge ({0}); if it speaks HTTP/1.1, configure it as http://"
+    )]
+    NotHttp2(String),
+    /// The device refused the stream without processing it (RFC 9113 §8.7), twice or with a part of the body gone.
+    #[error("the device did not process the request; it may be sent again")]
+    Unprocessed,
+    /// The device reset the stream.
+    #[error("the device gave the request up ({0})")]
+    StreamReset(h2::Reason),
+    /// The device takes no extended CONNECT (RFC 8441 §3).
+    #[error("the device speaks HTTP/2 and does not announce that it takes WebSockets (RFC 8441)")]
+    NoExtendedConnect,
     /// The request's own body has another length than it announced.
     #[error("the request's body broke: {0}")]
     Upload(&'static str),
@@ -68,10 +85,17 @@ impl Fault {
         Self::Closed
     }
 
-    fn status(&self) -> StatusCode {
+    /// The status of the answer.
+    pub fn status(&self) -> StatusCode {
         match self {
-            Self::Starting | Self::Busy | Self::StreamsBusy => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Down(_) | Self::Closed | Self::Malformed(_) => StatusCode::BAD_GATEWAY,
+            Self::NoExtendedConnect => StatusCode::NOT_IMPLEMENTED,
+            Self::Starting | Self::Busy | Self::StreamsBusy | Self::Unprocessed => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Down(_)
+            | Self::Closed
+            | Self::Malformed(_)
+            | Self::Upgrade(_)
+            | Self::NotHttp2(_)
+            | Self::StreamReset(_) => StatusCode::BAD_GATEWAY,
             Self::ConnectTimeout | Self::HeadTimeout => StatusCode::GATEWAY_TIMEOUT,
             // Nobody reads the answer to an abandoned request; it is the sender's doing all the same.
             Self::Upload(_) | Self::Abandoned => StatusCode::BAD_REQUEST,
@@ -84,7 +108,7 @@ impl Fault {
         let mut response = text_response(self.status(), &self.to_string());
         let retry = match self {
             Self::Starting | Self::Down(_) | Self::ConnectTimeout => RETRY_AFTER_DOWN,
-            Self::Busy | Self::StreamsBusy => RETRY_AFTER_BUSY,
+            Self::Busy | Self::StreamsBusy | Self::Unprocessed => RETRY_AFTER_BUSY,
             _ => return response,
         };
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(retry));
@@ -99,7 +123,7 @@ pub struct Health(Mutex<Option<String>>);
 impl Health {
     /// Notes a fault of the device; the remote's own faults are no news about it.
     pub fn failed(&self, device: &str, fault: &Fault) {
-        if matches!(fault, Fault::Upload(_) | Fault::UploadTimeout | Fault::Abandoned) {
+        if matches!(fault, Fault::Upload(_) | Fault::UploadTimeout | Fault::Abandoned | Fault::NoExtendedConnect) {
             return;
         }
         let sentence = fault.to_string();

@@ -41,6 +41,8 @@ pub struct Limits {
     pub hold_bytes: usize,
     /// How long a body waits for the device's 100. Many cameras ignore `Expect` (RFC 9110 §10.1.1 allows a client to go on).
     pub expect: Duration,
+    /// How long the body of a refused upgrade may take. It is a page of some hundred bytes.
+    pub refusal: Duration,
     /// After the start a neighbour that refuses is still starting (503), later it is down (502).
     pub starting: Duration,
 }
@@ -59,6 +61,7 @@ impl Default for Limits {
             hold: Duration::from_millis(50),
             hold_bytes: 64 * 1024,
             expect: Duration::from_secs(1),
+            refusal: Duration::from_secs(2),
             starting: Duration::from_secs(30),
         }
     }

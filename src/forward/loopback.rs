@@ -13,16 +13,16 @@ use std::{
 use http::{HeaderMap, HeaderValue, Method, Request as HttpRequest, StatusCode, Uri, Version, header, request::Parts};
 use http_body::Body as _;
 use hyper::body::Incoming;
-use tokio::time::Instant;
 
 use super::{
     answer::{Held, hold, is_stream},
     connection::Link,
     download::Download,
-    fault::{Fault, Health},
+    fault::Fault,
     headers::{self, RequestFraming},
     limits::Limits,
-    pool::{Permit, Pool},
+    neighbour::Neighbour,
+    pool::Permit,
     target::{Refusal, target},
     upload::{Signals, Upload},
 };
@@ -31,20 +31,12 @@ use crate::{
     model::device::LoopbackUrl,
 };
 
-/// Forwards requests to one neighbour.
+/// Forwards requests to one neighbour over HTTP/1.1.
 ///
 /// It belongs to one runtime: its connections live where its futures are polled.
+#[derive(Clone)]
 pub struct Loopback {
-    shared: Arc<Shared>,
-}
-
-struct Shared {
-    name: String,
-    own: HeaderValue,
-    pool: Arc<Pool>,
-    limits: Limits,
-    started: Instant,
-    health: Health,
+    neighbour: Arc<Neighbour>,
 }
 
 /// A request in the form that the device gets.
@@ -64,31 +56,14 @@ impl Loopback {
 
     /// The same with other bounds.
     pub fn with_limits(device: LoopbackUrl, name: impl Into<String>, limits: Limits) -> Self {
-        let address = device.address();
-        let own = if address.port() == 80 { own_host(address) } else { address.to_string() };
-        let own = HeaderValue::from_str(&own).expect("a socket address is ASCII");
-        let pool = Pool::new(address, limits);
-        let (started, health) = (Instant::now(), Health::default());
-        Self { shared: Arc::new(Shared { name: name.into(), own, pool, limits, started, health }) }
+        Self::of(Neighbour::new(device, name, limits))
     }
-}
 
-/// The host without a port, IPv6 in brackets (RFC 3986 §3.2.2).
-fn own_host(address: std::net::SocketAddr) -> String {
-    match address.ip() {
-        std::net::IpAddr::V4(ip) => ip.to_string(),
-        std::net::IpAddr::V6(ip) => format!("[{ip}]"),
+    /// A handler that shares the neighbour with others.
+    pub(super) fn of(neighbour: Arc<Neighbour>) -> Self {
+        Self { neighbour }
     }
-}
 
-impl Handler for Loopback {
-    fn handle(&self, request: Request) -> BoxFuture<'static, Response> {
-        let shared = Arc::clone(&self.shared);
-        Box::pin(async move { shared.answer(request).await })
-    }
-}
-
-impl Shared {
     async fn answer(&self, request: Request) -> Response {
         let (parts, body) = request.into_parts();
         let outgoing = match self.outgoing(parts, &body) {
@@ -97,17 +72,10 @@ impl Shared {
         };
         match self.forward(outgoing, body).await {
             Ok(response) => {
-                self.health.answered(&self.name);
+                self.neighbour.answered();
                 response
             }
-            Err(fault) => {
-                let fault = match fault {
-                    Fault::Down(_) if self.started.elapsed() < self.limits.starting => Fault::Starting,
-                    fault => fault,
-                };
-                self.health.failed(&self.name, &fault);
-                fault.response()
-            }
+            Err(fault) => self.neighbour.fault(fault),
         }
     }
 
@@ -116,7 +84,7 @@ impl Shared {
         let uri = target(&parts.method, &parts.uri)?;
         let asked = parts.uri.authority().map(http::uri::Authority::as_str);
         let remote = parts.extensions.get::<SessionInfo>().map(|session| session.remote);
-        let mut framing = headers::to_device(&mut parts.headers, &self.own, asked, remote)?;
+        let mut framing = headers::to_device(&mut parts.headers, &self.neighbour.own, asked, remote)?;
         let known = body.size_hint().exact();
         if body.is_end_stream() {
             if framing.length.is_some_and(|length| length > 0) {
@@ -146,21 +114,21 @@ impl Shared {
     }
 
     async fn forward(&self, outgoing: Outgoing, body: Body) -> Result<Response, Fault> {
-        let permit = self.pool.permit().await?;
-        let mut link = match self.pool.idle_link().await {
+        let permit = self.neighbour.pool.permit().await?;
+        let mut link = match self.neighbour.pool.idle_link().await {
             Some(link) => link,
-            None => self.pool.new_link().await?,
+            None => self.neighbour.pool.new_link().await?,
         };
         let signals = Arc::new(Signals::default());
         let method = outgoing.method.clone();
         let safe = [Method::GET, Method::HEAD, Method::OPTIONS].contains(&method);
         let again = (safe && outgoing.framing.length == Some(0)).then(|| outgoing.again());
-        let request = outgoing.into_request(body, &signals, &self.limits);
-        let mut result = link.send(request, &signals, &self.limits).await;
+        let request = outgoing.into_request(body, &signals, &self.neighbour.limits);
+        let mut result = link.send(request, &signals, &self.neighbour.limits).await;
         if let (Err(Fault::Closed), Some(again), true) = (&result, again, link.was_stale()) {
-            link = self.pool.new_link().await?;
-            let request = again.into_request(Body::empty(), &signals, &self.limits);
-            result = link.send(request, &signals, &self.limits).await;
+            link = self.neighbour.pool.new_link().await?;
+            let request = again.into_request(Body::empty(), &signals, &self.neighbour.limits);
+            result = link.send(request, &signals, &self.neighbour.limits).await;
         }
         self.incoming(result?, &method, link, signals, permit).await
     }
@@ -188,7 +156,7 @@ impl Shared {
         }
         // After HTTP/1.0 hyper would speak 1.0 too; and who speaks it seldom means keep-alive.
         let reusable = parts.version == Version::HTTP_11;
-        let mut download = Download::new(incoming, link, Arc::clone(&self.pool), signals, permit, reusable);
+        let mut download = Download::new(incoming, link, Arc::clone(&self.neighbour.pool), signals, permit, reusable);
         let empty = poll_fn(|cx| Poll::Ready(download.finish_if_empty(cx))).await;
         let body = if empty {
             Body::empty()
@@ -208,13 +176,20 @@ impl Shared {
             download
         } else {
             let broken = |error| Fault::Malformed(format!("its body broke: {error}"));
-            match hold(download, headers, &self.limits).await.map_err(broken)? {
+            match hold(download, headers, &self.neighbour.limits).await.map_err(broken)? {
                 Held::Whole(body) => return Ok(body),
                 Held::GoesOn(download) => *download,
             }
         };
-        download.keep(self.pool.endless_permit()?);
+        download.keep(self.neighbour.pool.endless_permit()?);
         Ok(Body::new(download))
+    }
+}
+
+impl Handler for Loopback {
+    fn handle(&self, request: Request) -> BoxFuture<'static, Response> {
+        let this = self.clone();
+        Box::pin(async move { this.answer(request).await })
     }
 }
 

@@ -26,7 +26,7 @@ impl Refusal {
 pub fn target(method: &Method, uri: &Uri) -> Result<Uri, Refusal> {
     if method == Method::CONNECT {
         let status = http::StatusCode::NOT_IMPLEMENTED;
-        return Err(Refusal { status, sentence: "CONNECT is not forwarded to the device" });
+        return Err(Refusal { status, sentence: "CONNECT is not a request for the device's web service" });
     }
     if method == Method::TRACE {
         let status = http::StatusCode::METHOD_NOT_ALLOWED;

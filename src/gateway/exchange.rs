@@ -6,25 +6,26 @@
 use std::{
     future::poll_fn,
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
 
 use bytes::Bytes;
-use h2::Reason;
 use http::{HeaderMap, StatusCode, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::{sync::Notify, time::timeout};
 
-use super::{
-    owned::AbortOnDrop,
-    session::{Core, Session},
-};
+use super::session::{Core, Session};
 use crate::base::{
     activity::OpenStream,
     http::{Body, BodyError, Response},
-    http2::{pump::pump, receive::ReceiveBody},
+    http2::{
+        pump::pump,
+        receive::ReceiveBody,
+        unprocessed::{Untouched, is_unprocessed},
+    },
+    owned::AbortOnDrop,
 };
 
 /// How long a request waits for the device to allow one more stream.
@@ -132,14 +133,6 @@ fn respond(
     http::Response::from_parts(parts, Body::new(Answer { body, upload, ended: false, _open: open }))
 }
 
-/// RFC 9113 §8.7: REFUSED_STREAM, or a stream beyond the last one that a GOAWAY names.
-fn is_unprocessed(error: &h2::Error) -> bool {
-    let reason = error.reason();
-    error.is_remote()
-        && ((error.is_reset() && reason == Some(Reason::REFUSED_STREAM))
-            || (error.is_go_away() && reason == Some(Reason::NO_ERROR)))
-}
-
 fn copy_of(head: &http::Request<()>) -> http::Request<()> {
     let mut copy = http::Request::new(());
     *copy.method_mut() = head.method().clone();
@@ -184,47 +177,6 @@ impl Drop for Answer {
         {
             upload.release();
         }
-    }
-}
-
-/// Remembers whether anything was read of a body, and gives it back if not.
-struct Untouched(Arc<Mutex<Option<Body>>>);
-
-impl Untouched {
-    fn wrap(body: Body) -> (Self, Body) {
-        let shared = Arc::new(Mutex::new(Some(body)));
-        (Self(Arc::clone(&shared)), Body::new(Lent { shared, body: None }))
-    }
-
-    fn take(&self) -> Option<Body> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-}
-
-/// A body that takes the real one at the first read that gives something.
-struct Lent {
-    shared: Arc<Mutex<Option<Body>>>,
-    body: Option<Body>,
-}
-
-impl HttpBody for Lent {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let this = &mut *self;
-        if let Some(body) = &mut this.body {
-            return Pin::new(body).poll_frame(cx);
-        }
-        let mut shared = this.shared.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(body) = shared.as_mut() else { return Poll::Ready(None) };
-        let frame = ready!(Pin::new(body).poll_frame(cx));
-        this.body = shared.take();
-        Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.as_ref().is_some_and(HttpBody::is_end_stream)
     }
 }
 

@@ -31,13 +31,13 @@ use super::{
     exchange::{ExchangeError, Retry, broken_sentence, exchange},
     fields,
     metrics::Metrics,
-    owned::Owned,
     page,
     route::{self, Target},
 };
 use crate::base::{
     drain::Drain,
     http::{Body, BodyError, Response, text_response},
+    owned::Owned,
     tasks::Tasks,
 };
 

@@ -4,7 +4,7 @@
 //!   many at once; [`session`]: HTTP/2 as client on the device's connection.
 //! - [`directory`]: which device has which session; [`exchange`]: one request on one session.
 //! - [`expose`]: the front; [`route`], [`fields`], [`auth`], [`page`]: what it decides about a request.
-//! - [`metrics`], [`reload`] (files that change), [`owned`] (tasks).
+//! - [`metrics`], [`reload`] (files that change).
 
 pub mod accept;
 pub mod admission;
@@ -15,7 +15,6 @@ pub mod expose;
 pub mod fields;
 pub mod jwks;
 pub mod metrics;
-pub mod owned;
 pub mod page;
 pub mod reload;
 pub mod route;

@@ -23,12 +23,12 @@ use tokio::{
     time::{Instant, Sleep, sleep_until},
 };
 
-use super::owned::Owned;
 use crate::{
     base::{
         activity::Activity,
         http2::{share::Share, turn::Turn},
         io::{SessionIo, TurnStream, split},
+        owned::Owned,
     },
     model::failure::{Cause, Failure},
 };

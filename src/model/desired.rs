@@ -87,6 +87,7 @@ mod tests {
                 name: format!("camera-{device}"),
                 http: LoopbackUrl::parse(&format!("http://127.0.0.1:{port}")).expect("valid"),
                 rtsp: None,
+                connect_ports: Default::default(),
                 credentials: BTreeMap::new(),
             },
             remote: RemoteAddress::parse(&format!("https://cloud-{remote}/")).expect("valid"),

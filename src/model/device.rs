@@ -1,6 +1,11 @@
 //! The device: the neighbour that is made reachable (the specification's local service).
 
-use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    net::SocketAddr,
+    path::PathBuf,
+};
 
 use super::user_level::UserLevel;
 
@@ -13,6 +18,8 @@ pub struct Device {
     pub http: LoopbackUrl,
     /// Its RTSP service, for bridging.
     pub rtsp: Option<LoopbackUrl>,
+    /// TCP ports that CONNECT may reach at the address of [`Self::http`]; none by default.
+    pub connect_ports: BTreeSet<u16>,
     /// The accounts by which we use it, per user level.
     pub credentials: BTreeMap<UserLevel, DeviceAccount>,
 }

@@ -43,6 +43,8 @@ impl Limits {
     pub(super) fn builder(&self) -> Builder {
         let mut builder = Builder::new();
         builder
+            // In the first SETTINGS: a remote may open a WebSocket at once (RFC 8441 §3, quirk Q13).
+            .enable_connect_protocol()
             .max_concurrent_streams(self.concurrent_streams)
             .initial_window_size(self.stream_window)
             .initial_connection_window_size(self.connection_window)

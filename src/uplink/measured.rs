@@ -15,7 +15,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::time::Instant;
 
 use super::metrics::Series;
-use crate::base::http::{Body, BodyError, BoxFuture, Handler, Refused, Request, Response};
+use crate::base::http::{Body, BodyError, BoxFuture, ConnectRefused, Handler, Refused, Request, Response};
 
 /// A handler whose requests are counted in a series.
 pub struct Measured {
@@ -40,6 +40,9 @@ impl Handler for Measured {
             clock.series.request(class(response.status()));
             if let Some(refused) = response.extensions().get::<Refused>() {
                 clock.series.refused(refused.class);
+            }
+            if response.extensions().get::<ConnectRefused>().is_some() {
+                clock.series.connect_refused();
             }
             response.map(|body| Body::new(MeasuredBody { inner: body, _clock: clock }))
         })

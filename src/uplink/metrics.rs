@@ -45,6 +45,7 @@ pub struct Series {
     failures: Mutex<BTreeMap<Cause, u64>>,
     requests: Mutex<BTreeMap<&'static str, u64>>,
     refused: Mutex<BTreeMap<&'static str, u64>>,
+    connect_refused: Counter,
     request_seconds: Histogram,
     session_seconds: Histogram,
     sessions: Mutex<Sessions>,
@@ -65,6 +66,7 @@ impl Series {
             failures: Mutex::default(),
             requests: Mutex::default(),
             refused: Mutex::default(),
+            connect_refused: Counter::default(),
             request_seconds: Histogram::new(REQUEST_SECONDS),
             session_seconds: Histogram::new(SESSION_SECONDS),
             sessions: Mutex::default(),
@@ -95,6 +97,11 @@ impl Series {
     /// Counts a request that was refused because of the uplink's user level, under the class of what it asked for.
     pub fn refused(&self, class: &'static str) {
         *lock(&self.refused).entry(class).or_default() += 1;
+    }
+
+    /// Counts a CONNECT that the configuration does not allow.
+    pub fn connect_refused(&self) {
+        self.connect_refused.inc();
     }
 
     /// Notes how long a request took until the end of its response body.
@@ -223,6 +230,12 @@ impl UplinkMetrics {
             for (class, value) in lock(&series.refused).iter() {
                 count(&mut family, labels, ("class", class), *value)?;
             }
+        }
+        let mut family = counter(out, "connect_refused", "CONNECT requests that the configuration does not allow")?;
+        for (labels, series) in all {
+            family
+                .encode_family(&pairs(labels, &[]))?
+                .encode_counter::<LabelPairs, u64, f64>(&series.connect_refused.get(), None)?;
         }
         let help = "Time from a request to the end of its response body";
         histogram(out, "request_duration_seconds", help, all, |series| &series.request_seconds)?;

@@ -1,11 +1,13 @@
 //! The integration tests: the rooms through their public interfaces, in one binary so that it links once.
 
 mod check_connect;
+mod connect;
 mod faults;
 mod forward;
 mod forward_limits;
 mod forward_messages;
 mod gateway;
+mod h2c;
 mod hostile;
 mod linger;
 mod metrics;
@@ -20,4 +22,5 @@ mod support;
 mod tls_choices;
 mod tokens;
 mod user_levels;
+mod websocket;
 mod wss;

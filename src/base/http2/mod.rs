@@ -5,8 +5,10 @@
 //! - [`share`]: how much of each stream may wait unsent, so that many streams stay fair and one alone stays fast.
 //! - [`pump`]: a body into a stream, in frames that fill one TLS record each.
 //! - [`receive`]: a stream as a body, its window given back as the reader reads.
+//! - [`unprocessed`]: requests that may be sent again.
 
 pub mod pump;
 pub mod receive;
 pub mod share;
 pub mod turn;
+pub mod unprocessed;

@@ -2,6 +2,7 @@
 
 pub mod answer;
 pub mod cloud;
+pub mod connect;
 pub mod device;
 pub mod fault;
 pub mod frames;

@@ -1,4 +1,7 @@
-//! Tasks that are spawned from places which share one owner: the streams of a front connection, the uploads of a session.
+//! Tasks that are spawned from places which share one owner: the streams of a front connection, the uploads of a session,
+//! the halves of tunnels to a device.
+//!
+//! Whoever spawns guards its task with [`AbortOnDrop`]; a task that may outlive that place is released to the owner.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -17,7 +20,7 @@ impl Owned {
             if let Err(error) = ended
                 && error.is_panic()
             {
-                tracing::error!(%error, "a task of the gateway panicked; this is a defect of onvif-uplink");
+                tracing::error!(%error, "a task panicked; this is a defect of onvif-uplink");
             }
         }
         set.spawn(future)
