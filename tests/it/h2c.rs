@@ -197,7 +197,14 @@ async fn after_a_goaway_the_next_request_goes_over_a_new_connection_while_the_ol
         let mut open = respond.send_response(Response::new(()), false).expect("open");
         open.send_data(Bytes::from_static(b"begin"), false).expect("open");
         first.goaway.send(()).await.expect("serving");
-        let mut second = serve(&listener, server::Builder::new()).await;
+        let mut serving = std::pin::pin!(serve(&listener, server::Builder::new()));
+        let mut second = loop {
+            tokio::select! {
+                second = &mut serving => break second,
+                // It came before the GOAWAY was seen: not processed, so it may be sent again.
+                (_, mut respond) = first.next() => respond.send_reset(h2::Reason::REFUSED_STREAM),
+            }
+        };
         let (_, respond) = second.next().await;
         say(respond, "new");
         open.send_data(Bytes::from_static(b" end"), true).expect("still open");

@@ -6,7 +6,7 @@
 
 use std::{collections::BTreeMap, fmt, sync::LazyLock};
 
-use super::AccessClass;
+use super::class::AccessClass;
 
 const TABLE: &str = include_str!("classes.tsv");
 

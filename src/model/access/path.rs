@@ -4,7 +4,7 @@
 //! and empty segments are resolved. What a device might read in two ways has no canonical form. The canonical form is what is
 //! compared *and* what is forwarded, so the device cannot read another path than the one that was allowed.
 
-use super::AccessClass;
+use super::class::AccessClass;
 
 /// Methods of a rule that names none: those that only read (RFC 9110 §9.2.1).
 pub const READING: [&str; 2] = ["GET", "HEAD"];

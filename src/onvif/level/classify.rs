@@ -130,7 +130,7 @@ pub fn media(value: &str) -> Media {
 /// Whether it is one half of RTSP over HTTP.
 pub fn is_rtsp_tunnel(headers: &HeaderMap) -> bool {
     [header::ACCEPT, header::CONTENT_TYPE].iter().any(|name| {
-        let values = super::text(headers, name).split([',', ';']);
+        let values = super::fields::text(headers, name).split([',', ';']);
         values.into_iter().any(|value| value.trim().eq_ignore_ascii_case(RTSP_TUNNELLED))
     })
 }

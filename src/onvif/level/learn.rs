@@ -65,7 +65,7 @@ pub(super) fn learning(response: Response, addresses: &Arc<Addresses>) -> Respon
 
 fn is_xml(headers: &HeaderMap) -> bool {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    super::media(kind).is_soap && !headers.contains_key(header::CONTENT_ENCODING)
+    super::classify::media(kind).is_soap && !headers.contains_key(header::CONTENT_ENCODING)
 }
 
 /// A body that is read when the last of it passes.

@@ -13,6 +13,7 @@
 
 pub mod addresses;
 pub mod classify;
+mod fields;
 mod guard;
 pub mod learn;
 mod message;
@@ -20,11 +21,12 @@ mod refuse;
 
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderName, Method, Uri, header, request::Parts, uri::PathAndQuery};
+use http::{HeaderName, Method, Uri, header, request::Parts, uri::PathAndQuery};
 
 use self::{
     addresses::{Addresses, Directory, Use},
     classify::{Subject, media},
+    fields::text,
     guard::{Check, Guard, WebSocket, Wrapping},
     refuse::Refuser,
 };
@@ -270,10 +272,6 @@ fn without_needless_body(request: Request) -> Request {
         parts.headers.remove(name);
     }
     Request::from_parts(parts, Body::empty())
-}
-
-fn text<'h>(headers: &'h HeaderMap, name: &HeaderName) -> &'h str {
-    headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use std::{
 use http::{StatusCode, header, request::Parts};
 use tokio::time::Instant;
 
-use super::{classify::Subject, text};
+use super::{classify::Subject, fields::text};
 use crate::{
     base::http::{Refused, Response, SessionInfo, text_response},
     model::{
