@@ -146,7 +146,7 @@ impl Informational {
 }
 
 /// What a stream carries: the label under which its stalls are counted. A response extension; whoever answers with something
-/// that is no plain answer sets it, else [`StreamKind::of`] tells it.
+/// that is no plain answer sets it, else request and response tell it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StreamKind {
     /// A request and an answer with an end.
@@ -176,11 +176,23 @@ impl StreamKind {
         }
     }
 
-    /// What a response carries: what its handler said, else what its type and length say.
-    pub fn of<B>(response: &http::Response<B>) -> Self {
+    /// What a request asks for, as far as it can tell.
+    pub fn asked<B>(request: &http::Request<B>) -> Self {
+        match request.extensions().get::<h2::ext::Protocol>() {
+            Some(_) => Self::WebSocket,
+            None if request.method() == http::Method::CONNECT => Self::Connect,
+            None => Self::Request,
+        }
+    }
+
+    /// What the response to such a request carries: what its handler said, else what was asked for, else what its type and
+    /// length say. A refusal is a plain answer.
+    #[must_use]
+    pub fn of<B>(self, response: &http::Response<B>) -> Self {
         let unbounded = || !response.headers().contains_key(header::CONTENT_LENGTH) && is_stream(response.headers());
         match response.extensions().get() {
             Some(kind) => *kind,
+            None if self != Self::Request && response.status().is_success() => self,
             None if unbounded() => Self::Stream,
             None => Self::Request,
         }
@@ -248,17 +260,26 @@ mod tests {
     }
 
     #[test]
-    fn the_kind_of_a_stream_is_what_its_handler_said_else_what_the_answer_looks_like() {
+    fn the_kind_of_a_stream_is_what_its_handler_said_else_what_was_asked_for_else_what_the_answer_looks_like() {
         let answer = |media: &'static str| {
             http::Response::builder().header(header::CONTENT_TYPE, media).body(Body::empty()).expect("valid")
         };
-        assert_eq!(StreamKind::of(&answer("multipart/x-mixed-replace")), StreamKind::Stream);
-        assert_eq!(StreamKind::of(&answer("application/soap+xml")), StreamKind::Request);
+        let mut get = http::Request::get("/").body(()).expect("valid");
+        let plain = StreamKind::asked(&get);
+        assert_eq!(plain.of(&answer("multipart/x-mixed-replace")), StreamKind::Stream);
+        assert_eq!(plain.of(&answer("application/soap+xml")), StreamKind::Request);
         let mut recording = answer("video/mp4");
         recording.headers_mut().insert(header::CONTENT_LENGTH, header::HeaderValue::from(9));
-        assert_eq!(StreamKind::of(&recording), StreamKind::Request);
+        assert_eq!(plain.of(&recording), StreamKind::Request);
         recording.extensions_mut().insert(StreamKind::Rtsp);
-        assert_eq!(StreamKind::of(&recording), StreamKind::Rtsp);
+        assert_eq!(plain.of(&recording), StreamKind::Rtsp);
+        *get.method_mut() = http::Method::CONNECT;
+        let mut granted = http::Response::new(());
+        assert_eq!(StreamKind::asked(&get).of(&granted), StreamKind::Connect);
+        get.extensions_mut().insert(h2::ext::Protocol::from_static("websocket"));
+        assert_eq!(StreamKind::asked(&get).of(&granted), StreamKind::WebSocket);
+        *granted.status_mut() = StatusCode::FORBIDDEN;
+        assert_eq!(StreamKind::asked(&get).of(&granted), StreamKind::Request);
         assert!(StreamKind::ALL.iter().enumerate().all(|(at, kind)| *kind as usize == at));
     }
 }

@@ -39,12 +39,13 @@ type Responder = Arc<Mutex<SendResponse<Bytes>>>;
 
 pub(super) async fn serve(session: Session, request: http::Request<RecvStream>, respond: SendResponse<Bytes>) {
     let respond: Responder = Arc::new(Mutex::new(respond));
+    let asked = StreamKind::asked(&request);
     let request = receive(&session, request, &respond);
     let Some(response) = until_reset(session.handler.handle(request), &respond).await else {
         tracing::debug!("the remote gave the request up before it was answered");
         return;
     };
-    let kind = StreamKind::of(&response);
+    let kind = asked.of(&response);
     let (parts, body) = response.into_parts();
     let Some(mut stream) = send_head(parts, &body, &respond) else { return };
     drop(respond);
