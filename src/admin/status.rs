@@ -3,15 +3,22 @@
 //! Types of their own, because the model knows no serde and the document must not change when the model does. Remote
 //! addresses are shown without their query, which may hold a token.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, SystemTime},
+};
 
 use serde::{Deserialize, Serialize};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-use crate::model::{
-    failure::Failure,
-    status::{SessionStatus, Snapshot, UplinkStatus},
-    uplink::UplinkKey,
+use crate::{
+    base::activity::flow::Picture,
+    model::{
+        advice,
+        failure::Failure,
+        status::{SessionStatus, Snapshot, UplinkStatus},
+        uplink::UplinkKey,
+    },
 };
 
 /// The whole document.
@@ -87,6 +94,38 @@ pub struct Session {
     pub bytes_sent: u64,
     /// What TLS came to.
     pub tls: Tls,
+    /// What the remote's flow control gives, and who waits for it; older processes do not tell.
+    #[serde(default)]
+    pub flow_control: Option<FlowControl>,
+}
+
+/// The remote's flow control (RFC 9113 §5.2).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FlowControl {
+    /// The last that was measured; an upper bound, because the remote's own time is in it.
+    pub round_trip_milliseconds: Option<u64>,
+    /// Bytes that the remote gives to a stream.
+    pub stream_window: u64,
+    /// Bytes that the remote gives to the session; the largest that was seen open.
+    pub connection_window: u64,
+    /// How long streams of each kind have waited, since the start.
+    pub blocked_milliseconds: BTreeMap<String, u64>,
+    /// The streams that wait now, longest first.
+    pub blocked: Vec<Blocked>,
+    /// What to do, if something.
+    pub advice: Option<String>,
+}
+
+/// A stream that waits for the remote.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Blocked {
+    /// `request`, `stream`, `websocket`, `rtsp` or `connect`.
+    pub kind: String,
+    /// Whose window is used up: `stream` or `connection`.
+    pub window: String,
+    /// Since when it waits.
+    pub since: String,
 }
 
 /// What TLS came to.
@@ -156,6 +195,36 @@ impl From<&SessionStatus> for Session {
                 group: session.tls.group.clone(),
                 resumed: session.tls.resumed,
             },
+            flow_control: Some(FlowControl::new(&session.activity.flow().picture(), session.since)),
+        }
+    }
+}
+
+impl FlowControl {
+    fn new(flow: &Picture, since: SystemTime) -> Self {
+        let now = SystemTime::now();
+        // A clock that was set back makes a session young, not a panic.
+        let age = now.duration_since(since).unwrap_or_default();
+        let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        Self {
+            round_trip_milliseconds: flow.round_trip.map(millis),
+            stream_window: flow.stream_window,
+            connection_window: flow.connection_window,
+            blocked_milliseconds: flow
+                .waited
+                .iter()
+                .map(|waited| (waited.kind.as_str().to_owned(), millis(waited.whole())))
+                .collect(),
+            blocked: flow
+                .waiting
+                .iter()
+                .map(|wait| Blocked {
+                    kind: wait.kind.as_str().to_owned(),
+                    window: wait.window.as_str().to_owned(),
+                    since: rfc3339(now.checked_sub(wait.lasted).unwrap_or(SystemTime::UNIX_EPOCH)),
+                })
+                .collect(),
+            advice: advice::on_flow(flow, age),
         }
     }
 }
@@ -207,6 +276,7 @@ mod tests {
         let activity = Arc::new(Activity::start());
         activity.received(10);
         activity.sent(20);
+        activity.flow().measured(Duration::from_millis(80));
         let _stream = activity.stream_opened();
         let tls =
             TlsFacts { version: "TLSv1.3".to_owned(), cipher: "C".to_owned(), group: "G".to_owned(), resumed: true };
@@ -226,10 +296,30 @@ mod tests {
                     "session": {
                         "since": "2025-06-15T15:06:40Z", "streamsOpen": 1, "requests": 1, "bytesReceived": 10,
                         "bytesSent": 20, "tls": { "version": "TLSv1.3", "cipher": "C", "group": "G", "resumed": true },
+                        "flowControl": {
+                            "roundTripMilliseconds": 80, "streamWindow": 65535, "connectionWindow": 65535,
+                            "blockedMilliseconds": { "request": 0, "stream": 0, "websocket": 0, "rtsp": 0, "connect": 0 },
+                            "blocked": [], "advice": null,
+                        },
                     },
                 }],
             })
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_that_waits_for_the_remote_is_told_with_what_to_do() {
+        let activity = Arc::new(Activity::start());
+        let _stall = activity.flow().stall(crate::base::http::StreamKind::Stream);
+        tokio::time::advance(Duration::from_secs(12)).await;
+        let mut uplink = UplinkStatus::new();
+        let tls = TlsFacts::default();
+        uplink.session = Some(SessionStatus { since: SystemTime::now(), activity: Arc::clone(&activity), tls });
+        let document = document(&snapshot(uplink));
+        let flow = &document["uplinks"][0]["session"]["flowControl"];
+        assert_eq!(flow["blockedMilliseconds"]["stream"], 12_000);
+        assert_eq!((&flow["blocked"][0]["kind"], &flow["blocked"][0]["window"]), (&json!("stream"), &json!("stream")));
+        assert!(flow["advice"].as_str().is_some_and(|advice| advice.contains("has not read")), "{flow}");
     }
 
     #[test]

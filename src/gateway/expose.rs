@@ -52,8 +52,9 @@ const HEADER_LIST_MAX: u32 = 64 * 1024;
 /// Streams of one HTTP/2 client.
 const STREAMS_MAX: u32 = 256;
 /// Upload windows: what may wait here for a slow device.
-const STREAM_WINDOW: u32 = 1024 * 1024;
-const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
+const STREAM_WINDOW: u32 = 512 * 1024;
+/// Of all streams together, so that uploads which a device does not read never stop another one of the same connection.
+const CONNECTION_WINDOW: u32 = STREAMS_MAX * STREAM_WINDOW;
 /// HTTP/2 clients that are gone are noticed by PING.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
 /// What a client is told to wait for an offline device: devices come back within 30 s (ONVIF Uplink §5.2).

@@ -5,7 +5,7 @@
 
 pub mod access;
 pub mod address;
-mod advice;
+pub mod advice;
 pub mod authorization;
 pub mod desired;
 pub mod device;

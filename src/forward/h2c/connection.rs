@@ -20,6 +20,7 @@ use crate::{
     base::{
         activity::Activity,
         http2::{
+            heads::End,
             share::{self, Share},
             turn::Turn,
         },
@@ -36,7 +37,9 @@ const STREAMS_MAX: u32 = 128;
 /// never stop another stream. Only what they leave unread is really held.
 const CONNECTION_WINDOW: u32 = STREAMS_MAX * STREAM_WINDOW;
 /// Small DATA frames are legal (events, gRPC); this many bytes of bookkeeping may wait before it counts as an attack.
-const DATA_FRAME_BUDGET: usize = 4 * 1024 * 1024;
+const DATA_FRAME_BUDGET: usize = 32 * 1024 * 1024;
+/// Streams that viewers gave up and that are remembered, so that what was still under way does no harm.
+const RESETS_REMEMBERED: usize = 1024;
 /// Time for the last bytes of a connection.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -87,12 +90,15 @@ impl Connections {
 async fn begin(neighbour: &Neighbour) -> Result<Shared, Fault> {
     let stream = dial(neighbour.address, &neighbour.limits).await?;
     let activity = Arc::new(Activity::start());
-    let (io, handle) = split(Box::new(Direct(stream)), Bytes::new(), Arc::clone(&activity));
+    let (io, handle) = split(Box::new(Direct(stream)), Bytes::new(), Arc::clone(&activity), End::Client);
     let (sender, connection) = client::Builder::new()
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_header_list_size(u32::try_from(HEAD_MAX).unwrap_or(u32::MAX))
         .data_frame_budget(DATA_FRAME_BUDGET)
+        // Counted over the life of a connection by the library; the bound is the rate of base::http2::heads.
+        .max_local_error_reset_streams(None)
+        .max_concurrent_reset_streams(RESETS_REMEMBERED)
         .max_send_buffer_size(share::STREAM_FRAMES_MAX * share::FRAME_PAYLOAD)
         .enable_push(false)
         .handshake::<_, Bytes>(io)
