@@ -16,7 +16,8 @@ use crate::{
     model::{
         advice,
         failure::Failure,
-        status::{SessionStatus, Snapshot, UplinkStatus},
+        status::{DeviceStatus, SessionStatus, Snapshot, UplinkStatus},
+        streaming,
         uplink::UplinkKey,
     },
 };
@@ -31,6 +32,30 @@ pub struct Document {
     pub config: Config,
     /// Every uplink, in the order of device and address.
     pub uplinks: Vec<Uplink>,
+    /// Every device, in the order of names. Missing in the documents of older versions.
+    #[serde(default)]
+    pub devices: Vec<Device>,
+}
+
+/// One device.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Device {
+    /// Its name.
+    pub name: String,
+    /// Whether RTSP can be carried to it; `null` until it was looked at.
+    pub streaming: Option<Streaming>,
+}
+
+/// Whether and how RTSP reaches a device.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Streaming {
+    /// The specification's StreamingOverUplink.
+    pub over_uplink: bool,
+    /// `http`, `websocket` or `bridge`.
+    pub way: Option<String>,
+    /// What to do when there is no way.
+    pub reason: Option<String>,
 }
 
 /// What became of the configuration document.
@@ -151,7 +176,8 @@ impl From<&Snapshot> for Document {
     fn from(snapshot: &Snapshot) -> Self {
         let config = Config { generation: snapshot.config.generation, errors: snapshot.config.errors.clone() };
         let uplinks = snapshot.uplinks.iter().map(|(key, uplink)| Uplink::new(key, uplink)).collect();
-        Self { generation: config.generation, config, uplinks }
+        let devices = snapshot.devices.iter().map(|(name, device)| Device::new(name, device)).collect();
+        Self { generation: config.generation, config, uplinks, devices }
     }
 }
 
@@ -168,6 +194,22 @@ impl Uplink {
             certificate_expiry: uplink.certificate_expiry.map(rfc3339),
             session: uplink.session.as_ref().map(Session::from),
         }
+    }
+}
+
+impl Device {
+    fn new(name: &str, device: &DeviceStatus) -> Self {
+        Self { name: name.to_owned(), streaming: device.streaming.as_ref().map(Streaming::from) }
+    }
+}
+
+impl From<&streaming::Streaming> for Streaming {
+    fn from(streaming: &streaming::Streaming) -> Self {
+        let (way, reason) = match streaming {
+            streaming::Streaming::Way(way) => (Some(way.as_str().to_owned()), None),
+            streaming::Streaming::None(reason) => (None, Some((*reason).to_owned())),
+        };
+        Self { over_uplink: streaming.over_uplink(), way, reason }
     }
 }
 
@@ -268,6 +310,7 @@ mod tests {
         Snapshot {
             config: ConfigStatus { generation: 3, errors: vec!["a.yaml:1:2: devices: is empty".to_owned()] },
             uplinks: [(UplinkKey { device: "camera-1".to_owned(), remote }, uplink)].into(),
+            devices: [("camera-1".to_owned(), DeviceStatus::default())].into(),
         }
     }
 
@@ -303,6 +346,7 @@ mod tests {
                         },
                     },
                 }],
+                "devices": [{ "name": "camera-1", "streaming": null }],
             })
         );
     }
@@ -335,6 +379,19 @@ mod tests {
         );
         assert_eq!((&uplink["nextAttempt"], &uplink["session"]), (&json!("2025-06-15T15:07:10Z"), &json!(null)));
         assert!(!document.to_string().contains("secret"));
+    }
+
+    #[test]
+    fn a_device_says_how_rtsp_reaches_it_or_what_to_do() {
+        let mut snapshot = snapshot(UplinkStatus::new());
+        let mut shown = |streaming| {
+            snapshot.devices.get_mut("camera-1").expect("there").streaming = Some(streaming);
+            document(&snapshot)["devices"][0]["streaming"].clone()
+        };
+        let bridge = shown(streaming::Streaming::Way(streaming::StreamingWay::Bridge));
+        assert_eq!(bridge, json!({ "overUplink": true, "way": "bridge", "reason": null }));
+        let none = shown(streaming::Streaming::None("set `rtsp`"));
+        assert_eq!(none, json!({ "overUplink": false, "way": null, "reason": "set `rtsp`" }));
     }
 
     #[test]

@@ -38,7 +38,7 @@ use crate::{
         file::FileSource,
         source::{ConfigSource, Document, SourceError},
     },
-    forward::Routes,
+    forward::{Routes, rtsp::probe::Ways},
     model::{
         address::Scheme,
         authorization::AuthorizationMode,
@@ -101,6 +101,8 @@ pub struct App {
     reloads: Reloads,
     source: Box<dyn ConfigSource>,
     served: Served,
+    /// How RTSP reaches the devices; probed here, used by the uplinks.
+    ways: Arc<Ways>,
     supervisor: Supervisor,
     /// Ends with the app, after the uplinks that it wakes.
     _network: NetworkWatch,
@@ -135,10 +137,11 @@ impl App {
         let reach = Reach::new(options.proxies);
         let authorizers = authorizers(&watcher, &reach);
         let transports = transports(reach);
+        let ways = Ways::new(Arc::clone(&board));
         let parts = Parts {
             authorizers,
             transports,
-            handler: handler(options.trace_requests),
+            handler: handler(options.trace_requests, Arc::clone(&ways)),
             board: Arc::clone(&board),
             network: network.subscribe(),
             metrics: uplink_metrics,
@@ -154,6 +157,7 @@ impl App {
             reloads,
             source: Box::new(FileSource::new(options.config, watcher)),
             served: served(),
+            ways,
             supervisor,
             _network: network,
             exit_on_invalid: options.exit_on_invalid,
@@ -192,6 +196,7 @@ impl App {
                     readiness: &self.readiness,
                     reloads: &self.reloads,
                     served: &self.served,
+                    ways: &self.ways,
                     exit_on_invalid: self.exit_on_invalid,
                 },
             )
@@ -258,6 +263,7 @@ struct Follower<'a> {
     readiness: &'a Readiness,
     reloads: &'a Reloads,
     served: &'a Served,
+    ways: &'a Ways,
     exit_on_invalid: bool,
 }
 
@@ -272,6 +278,7 @@ impl Follower<'_> {
         match result {
             Ok(desired) => {
                 let uplinks = desired.len();
+                self.ways.follow(desired.devices());
                 self.supervisor.apply(desired);
                 let mut generation = 0;
                 self.board.update_config(|config| {
@@ -325,6 +332,7 @@ fn served() -> Served {
         schemes: vec![Https::SCHEME, Wss::SCHEME],
         authorization_modes: vec![MutualTls::MODE, AccessTokens::MODE],
         h2c: true,
+        rtsp: true,
         ..Served::default()
     }
 }
@@ -344,10 +352,10 @@ fn transports(reach: Reach) -> BTreeMap<Scheme, Arc<dyn Transport>> {
 }
 
 /// What answers the requests of an uplink; a new handler is put into this chain.
-fn handler(trace_requests: bool) -> MakeHandler {
+fn handler(trace_requests: bool, ways: Arc<Ways>) -> MakeHandler {
     let directory = Directory::default();
     Arc::new(move |uplink: &Uplink| {
-        let forward: Arc<dyn Handler> = Arc::new(Routes::new(&uplink.device));
+        let forward: Arc<dyn Handler> = Arc::new(Routes::with_way(&uplink.device, ways.of(&uplink.device)));
         let placed: Arc<dyn Handler> = Arc::new(Misplaced::new(forward));
         let allowed: Arc<dyn Handler> = Arc::new(Level::new(placed, uplink, &directory));
         if trace_requests { Arc::new(Traced::new(allowed, &uplink.device.name)) } else { allowed }

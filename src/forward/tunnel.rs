@@ -225,7 +225,7 @@ impl<R: AsyncRead + Unpin> HttpBody for FromDevice<R> {
 }
 
 /// Reads whose size follows what comes: large for video, small for what is idle.
-struct Reads {
+pub(super) struct Reads {
     buffer: BytesMut,
     size: usize,
 }
@@ -238,7 +238,7 @@ impl Default for Reads {
 
 impl Reads {
     /// The next bytes; none at the end.
-    fn poll<R: AsyncRead + Unpin>(&mut self, reader: &mut R, cx: &mut Context<'_>) -> Poll<std::io::Result<Bytes>> {
+    pub(super) fn poll<R: AsyncRead + Unpin>(&mut self, reader: &mut R, cx: &mut Context<'_>) -> Poll<std::io::Result<Bytes>> {
         if self.buffer.capacity() < READ_MIN / 2 {
             self.buffer.reserve(self.size);
         }

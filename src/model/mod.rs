@@ -14,6 +14,7 @@ pub mod lab;
 pub mod network;
 pub mod status;
 pub mod step;
+pub mod streaming;
 pub mod tls_choices;
 pub mod uplink;
 pub mod user_level;
