@@ -1,5 +1,10 @@
 //! CONNECT at the front, and `onvif-uplink connect` as its client.
 
+use std::{
+    io::Write,
+    process::{Command, Stdio},
+};
+
 use onvif_uplink::{
     app::Proxies,
     gateway::connect::{Options as ConnectOptions, Way},
@@ -118,4 +123,45 @@ async fn why_there_is_no_way_to_the_device_is_said() {
     nobody.front = closed;
     let unreached = way(&nobody, "camera-1", None).stdio(part).await.expect_err("nobody listens");
     assert!(unreached.contains("was not reached"), "{unreached}");
+}
+
+/// The program itself with `input`; its code and what it printed.
+async fn program(front: SocketAddr, device: &str, input: &'static [u8]) -> (Option<i32>, String, String) {
+    let arguments = ["connect", device, "22", "--gateway", &format!("http://{front}")].map(str::to_owned);
+    let run = tokio::task::spawn_blocking(move || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_onvif-uplink"));
+        let piped = command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = piped.spawn().expect("it starts");
+        // One that ends at once reads nothing.
+        let _ = child.stdin.take().expect("piped").write_all(input);
+        child.wait_with_output().expect("it ends")
+    });
+    let output = timeout(PATIENCE, run).await.expect("in time").expect("no panic");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+#[tokio::test]
+async fn standard_input_and_output_of_the_program_are_a_port_of_the_device() {
+    let cloud = cloud(|_| {});
+    let mut device = Device::connect(&cloud, "camera-1").await;
+    let (ended, ()) = tokio::join!(program(cloud.front, "camera-1", b"question"), async {
+        let (mut request, mut respond) = device.next().await;
+        let mut send = respond.send_response(Response::new(()), false).expect("sent");
+        let mut asked = Vec::new();
+        while let Some(piece) = data(request.body_mut()).await {
+            asked.extend_from_slice(&piece);
+        }
+        assert_eq!(asked, b"question");
+        send.send_data(Bytes::from_static(b"answer"), true).expect("sent");
+    });
+    assert_eq!((ended.0, ended.1.as_str()), (Some(0), "answer"), "{}", ended.2);
+}
+
+#[tokio::test]
+async fn without_a_way_to_the_device_the_program_ends_with_69() {
+    let cloud = cloud(|_| {});
+    let (code, stdout, stderr) = program(cloud.front, "camera-9", b"").await;
+    assert_eq!((code, stdout.as_str()), (Some(69), ""));
+    assert!(stderr.contains("no device \"camera-9\" has connected"), "{stderr}");
 }
