@@ -15,7 +15,7 @@ from video import Plays, Shared
 
 CREDENTIALS = "admin:pw"
 # How long the stream of the long test lasts, in s; `make test-video SECONDS=1800` for half an hour.
-SECONDS = int(os.environ.get("SECONDS", "20"))
+SECONDS = int(os.environ.get("VIDEO_SECONDS", "20"))
 RATE = 25
 # What a picture may be older, in the median, through the uplink than directly: a quarter of a frame.
 ADDED_MS = 10
