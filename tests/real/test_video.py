@@ -6,11 +6,12 @@ directly, which proves the cases.
 
 import contextlib
 import os
+import signal
 import statistics
 import time
 
 import players
-from support import uplink, wait_for
+from support import get, uplink, wait_for
 from video import Plays, Shared
 
 CREDENTIALS = "admin:pw"
@@ -96,6 +97,18 @@ class Viewers:
             for player in [stack.enter_context(players.gstreamer(self.log("gstreamer"), url)) for url in urls]:
                 self.assert_whole(player.pictures(self.pictures), self.pictures)
 
+    def test_a_stalled_viewer_stops_nobody_else(self):
+        with players.gstreamer(self.log("stalled"), self.rtsp()) as stalled:
+            self.assertEqual(len(stalled.pictures(5)), 5)
+            for process in stalled.processes:
+                process.send_signal(signal.SIGSTOP)
+            try:
+                self.plays(players.gstreamer(self.log("gstreamer"), self.rtsp()))
+                self.plays(players.gstreamer(self.log("gstreamer"), self.http("rtsph")))
+            finally:
+                for process in stalled.processes:
+                    process.send_signal(signal.SIGCONT)
+
     def test_the_uplink_adds_little_delay(self):
         def median(url):
             with players.gstreamer(self.log("gstreamer"), url) as player:
@@ -131,7 +144,14 @@ class UplinkVideo(Viewers, Uplinked, Shared):
 
 
 class BridgedVideo(Viewers, Bridged, Shared):
-    pass
+    def test_requests_are_answered_at_once_beside_the_streams(self):
+        with contextlib.ExitStack() as stack:
+            for player in [stack.enter_context(players.gstreamer(self.log("gstreamer"), self.rtsp())) for _ in range(4)]:
+                self.assertEqual(len(player.pictures(5)), 5)
+            began = time.monotonic()
+            for _ in range(50):
+                self.assertEqual(get(f"http://127.0.0.1:{self.rig.front}/camera-1/hello"), b"hello")
+            self.assertLess((time.monotonic() - began) / 50, 0.1)
 
 
 class UplinkDigestVideo(Digest, Uplinked, Shared):
