@@ -71,7 +71,11 @@ class Shared(unittest.TestCase):
         cls.rig = Rig()
         cls.addClassCleanup(cls.rig.doCleanups)
         cls.rig.setUp()
-        cls.furnish(cls.rig)
+        try:
+            cls.furnish(cls.rig)
+        except (AssertionError, OSError):
+            cls.rig.show_logs()
+            raise
 
     @classmethod
     def furnish(cls, rig):
