@@ -67,7 +67,7 @@ class Services(Loop):
                 await writer.drain()
                 number += 1
                 await asyncio.sleep(1 / RATE)
-        except (OSError, asyncio.IncompleteReadError):
+        except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass
         finally:
             writer.close()

@@ -142,7 +142,8 @@ class UplinkWebSocket(Conversations, Shared):
 
     def test_the_host_form_serves_too(self):
         url = f"ws://camera-1.localhost:{self.rig.front}/echo"
-        with websockets.sync.client.connect(url, proxy=None) as connection:
+        # Names below localhost are loopback to browsers, but not to every resolver.
+        with websockets.sync.client.connect(url, proxy=None, host="127.0.0.1") as connection:
             connection.send("by host")
             self.assertEqual(connection.recv(10), "by host")
 
