@@ -136,7 +136,7 @@ def answer(process):
 def shown(url, inside=()):
     """ms until ffmpeg has decoded one picture, started and ended."""
     began = time.monotonic()
-    run(*inside, "ffmpeg", "-nostdin", "-v", "error", "-fflags", "nobuffer", "-flags", "low_delay", "-analyzeduration", "0",
+    run(*inside, "ffmpeg", "-nostdin", "-v", "error", "-flags", "low_delay", "-analyzeduration", "0",
         "-probesize", "32", "-rtsp_transport", "tcp", "-i", url, "-frames:v", "1", "-f", "null", "-")
     return (time.monotonic() - began) * 1000
 

@@ -4,6 +4,7 @@ The same cases run without the product, which proves the cases.
 """
 
 import contextlib
+import socket
 import time
 
 import players
@@ -143,7 +144,8 @@ class UplinkWebSocket(Conversations, Shared):
     def test_the_host_form_serves_too(self):
         url = f"ws://camera-1.localhost:{self.rig.front}/echo"
         # Names below localhost are loopback to browsers, but not to every resolver.
-        with websockets.sync.client.connect(url, proxy=None, host="127.0.0.1") as connection:
+        connected = socket.create_connection(("127.0.0.1", self.rig.front), timeout=10)
+        with websockets.sync.client.connect(url, proxy=None, sock=connected) as connection:
             connection.send("by host")
             self.assertEqual(connection.recv(10), "by host")
 
