@@ -217,7 +217,7 @@ def beside(ends_front, seconds, urls, nginx_port, far=(), near=()):
         sys.exit("the viewers did not all see a frame")
     time.sleep(1)
     busy = answer(viewers("ask", seconds, *path, inside=far))
-    straight = answer(viewers("ask", seconds, "127.0.0.1", nginx_port, "/onvif/ptz_service", inside=near))
+    straight = answer(viewers("ask", seconds / 2, "127.0.0.1", nginx_port, "/onvif/ptz_service", inside=near))
     return alone, busy, straight, answer(watching)
 
 
@@ -301,7 +301,7 @@ def main():
         sys.exit(f"missing: {', '.join(missing)}; `make install-test-tools` installs them on Debian and Ubuntu")
     WORK.mkdir(parents=True, exist_ok=True)
     os.environ["NO_PROXY"] = "*"
-    seconds = arguments.seconds or (4 if arguments.quick else 20)
+    seconds = arguments.seconds or (3 if arguments.quick else 20)
     counts = [int(count) for count in (arguments.cameras or ("1,8" if arguments.quick else "1,16,64")).split(",")]
     pki, why_not, runs = Pki(WORK / "pki"), link.available(), 3 if arguments.quick else 15
     figures = {"first": {}, "many": {}, "ptz": {}}
