@@ -57,10 +57,9 @@ impl Routes {
                 let web = Arc::new(H2c::of(Arc::clone(&neighbour)));
                 (Arc::clone(&web) as Arc<dyn Handler>, web)
             }
-            DeviceScheme::Http | DeviceScheme::Rtsp => (
-                Arc::new(Loopback::of(Arc::clone(&neighbour))),
-                Arc::new(WebSocket::of(Arc::clone(&neighbour))),
-            ),
+            DeviceScheme::Http | DeviceScheme::Rtsp => {
+                (Arc::new(Loopback::of(Arc::clone(&neighbour))), Arc::new(WebSocket::of(Arc::clone(&neighbour))))
+            }
         };
         let ordinary = Ordinary { web: Arc::clone(&web), websocket: Arc::clone(&websocket) };
         let rtsp = Arc::new(Rtsp::new(neighbour, way, ordinary, times));

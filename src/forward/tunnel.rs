@@ -238,7 +238,11 @@ impl Default for Reads {
 
 impl Reads {
     /// The next bytes; none at the end.
-    pub(super) fn poll<R: AsyncRead + Unpin>(&mut self, reader: &mut R, cx: &mut Context<'_>) -> Poll<std::io::Result<Bytes>> {
+    pub(super) fn poll<R: AsyncRead + Unpin>(
+        &mut self,
+        reader: &mut R,
+        cx: &mut Context<'_>,
+    ) -> Poll<std::io::Result<Bytes>> {
         if self.buffer.capacity() < READ_MIN / 2 {
             self.buffer.reserve(self.size);
         }
