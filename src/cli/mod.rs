@@ -1,6 +1,8 @@
 //! The command line (design.md §6, fixed: scripts rely on it). Each flag has a twin `ONVIF_UPLINK_…` in the environment,
 //! because a sidecar is configured where its pod is written; the flag wins.
 
+mod emulator;
+
 use std::{ffi::OsString, net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 
 use clap::{
@@ -9,6 +11,7 @@ use clap::{
 
 use url::Url;
 
+pub use self::emulator::{Camera, Demo};
 use crate::telemetry::logs::{Format, LogOptions};
 
 /// Stopped as asked.
@@ -286,51 +289,6 @@ pub struct Status {
     /// Print the document of /status instead of a table
     #[arg(long, env = "ONVIF_UPLINK_JSON", action = ArgAction::SetTrue, value_parser = BoolishValueParser::new())]
     pub json: bool,
-}
-
-/// `onvif-uplink camera`
-#[derive(Clone, Debug, Args)]
-pub struct Camera {
-    /// Where the emulator serves HTTP
-    #[arg(long, env = "ONVIF_UPLINK_HTTP", value_name = "ADDR")]
-    pub http: SocketAddr,
-    /// Where it serves the same picture by RTSP (JPEG over RTP, interleaved TCP), as /stream
-    #[arg(long, env = "ONVIF_UPLINK_RTSP", value_name = "ADDR")]
-    pub rtsp: Option<SocketAddr>,
-    /// Let players wrap RTSP in HTTP, on the same port
-    #[arg(long, env = "ONVIF_UPLINK_RTSP_TUNNEL", action = ArgAction::SetTrue, value_parser = BoolishValueParser::new(), requires = "rtsp")]
-    pub rtsp_tunnel: bool,
-    /// Ask players for Digest credentials: file with one line USER:PASSWORD
-    #[arg(long, env = "ONVIF_UPLINK_RTSP_CREDENTIALS_FILE", value_name = "FILE", requires = "rtsp")]
-    pub rtsp_credentials_file: Option<PathBuf>,
-    /// The log.
-    #[command(flatten)]
-    pub logging: Logging,
-}
-
-/// `onvif-uplink demo`
-#[derive(Clone, Debug, Args)]
-pub struct Demo {
-    /// Where the demo keeps its PKI and configuration; a temporary directory if not given
-    #[arg(long, env = "ONVIF_UPLINK_DIR", value_name = "DIR")]
-    pub dir: Option<PathBuf>,
-    /// Where the browser goes
-    #[arg(long, env = "ONVIF_UPLINK_FRONT", value_name = "ADDR", default_value = "127.0.0.1:8800")]
-    pub front: SocketAddr,
-    /// The log.
-    #[command(flatten)]
-    pub logging: Logging,
-}
-
-impl Demo {
-    /// The log of the demo, unless asked otherwise: only warnings, and none of what the demo itself tells.
-    pub fn demo_log(&self) -> LogOptions {
-        let mut options = self.logging.options();
-        if options.level.is_none() && std::env::var_os("RUST_LOG").is_none() {
-            options.level = Some("warn,onvif_uplink::app=off,onvif_uplink::uplink=off".to_owned());
-        }
-        options
-    }
 }
 
 /// Reads the arguments, the program's name first.
