@@ -5,9 +5,13 @@ use std::time::Duration;
 
 use h2::Reason;
 use onvif_uplink::{
-    forward::rtsp::{limits::Times, probe::look, way::Way},
     forward::Limits,
-    model::{device::LoopbackUrl, status::StatusBoard, streaming::{RtspVia, Streaming, StreamingWay}},
+    forward::rtsp::{limits::Times, probe::look, way::Way},
+    model::{
+        device::LoopbackUrl,
+        status::StatusBoard,
+        streaming::{RtspVia, Streaming, StreamingWay},
+    },
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -26,7 +30,10 @@ use crate::support::{
 /// A conversation that stands: the device's socket, and the remote's two streams.
 async fn standing(scene: &Scene, cookie: &str) -> (TcpStream, h2::RecvStream, Post) {
     let (socket, (answer, stream)) = tokio::join!(accept(&scene.rtsp), get(&scene.session, cookie));
-    assert_eq!((answer.status.as_u16(), &answer.headers["content-type"]), (200, &"application/x-rtsp-tunnelled".parse().expect("ASCII")));
+    assert_eq!(
+        (answer.status.as_u16(), &answer.headers["content-type"]),
+        (200, &"application/x-rtsp-tunnelled".parse().expect("ASCII"))
+    );
     let sent = post(&scene.session, cookie, None).await;
     (socket, stream, sent)
 }

@@ -17,7 +17,8 @@ use crate::support::{
     rtsp::{ANSWER, Post, Scene, ask_get, closed, end_of, get, hear, heard_by, post, scene},
 };
 
-const TUNNELLED: &[u8] = b"HTTP/1.0 200 OK\r\nContent-Type: application/x-rtsp-tunnelled\r\nCache-Control: no-cache\r\n\r\n";
+const TUNNELLED: &[u8] =
+    b"HTTP/1.0 200 OK\r\nContent-Type: application/x-rtsp-tunnelled\r\nCache-Control: no-cache\r\n\r\n";
 
 async fn device() -> Scene {
     scene(RtspVia::Auto, true).await
@@ -49,7 +50,9 @@ async fn standing(scene: &Scene) -> (TcpStream, TcpStream, h2::RecvStream, Post)
 async fn the_device_sees_what_players_write_and_bytes_pass_both_ways_at_once() {
     let scene = device().await;
     let ((mut down, asked), (answer, mut stream)) = tokio::join!(take_get(&scene), get(&scene.session, "c1"));
-    for line in ["GET /cam?x=1 HTTP/1.1", "x-sessioncookie: c1", "Accept: application/x-rtsp-tunnelled", "Pragma: no-cache"] {
+    for line in
+        ["GET /cam?x=1 HTTP/1.1", "x-sessioncookie: c1", "Accept: application/x-rtsp-tunnelled", "Pragma: no-cache"]
+    {
         assert!(asked.contains(&format!("{line}\r\n")), "{line} in {asked}");
     }
     assert_eq!(answer.status, 200);
@@ -147,12 +150,16 @@ async fn a_refusal_of_the_get_goes_back_as_it_is_and_frees_the_cookie() {
     let script = async {
         let mut socket = accept(&scene.web).await;
         head(&mut socket).await;
-        let answer = "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Digest realm=\"x\"\r\nContent-Length: 4\r\n\r\nnope";
+        let answer =
+            "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Digest realm=\"x\"\r\nContent-Length: 4\r\n\r\nnope";
         socket.write_all(answer.as_bytes()).await.expect("written");
         socket
     };
     let (_socket, (answer, mut stream)) = tokio::join!(script, get(&scene.session, "c1"));
-    assert_eq!((answer.status.as_u16(), &answer.headers["www-authenticate"]), (401, &"Digest realm=\"x\"".parse().expect("ASCII")));
+    assert_eq!(
+        (answer.status.as_u16(), &answer.headers["www-authenticate"]),
+        (401, &"Digest realm=\"x\"".parse().expect("ASCII"))
+    );
     assert_eq!(hear(&mut stream, 4).await, "nope");
     let again = ask_get(&scene.session, "c1", &[("authorization", "Digest y")]).await;
     let ((_down, asked), again) = tokio::join!(take_get(&scene), again);
@@ -262,7 +269,10 @@ async fn a_device_that_is_asked_for_rtsp_and_has_a_page_gives_its_page() {
     let script = async {
         let mut socket = accept(&scene.web).await;
         head(&mut socket).await;
-        socket.write_all(b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 4\r\n\r\npage").await.expect("written");
+        socket
+            .write_all(b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 4\r\n\r\npage")
+            .await
+            .expect("written");
         socket
     };
     let (_socket, (answer, mut stream)) = tokio::join!(script, get(&scene.session, "c1"));

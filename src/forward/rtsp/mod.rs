@@ -45,8 +45,7 @@ use self::{
 use super::{
     dial::dial,
     fault::Fault,
-    head,
-    headers,
+    head, headers,
     neighbour::Neighbour,
     pool::Permit,
     refusal,
@@ -136,12 +135,7 @@ impl Rtsp {
     }
 
     /// The device's own service gets the GET on a connection of its own. What it refuses goes back as it is.
-    async fn devices_get(
-        &self,
-        outgoing: &Outgoing,
-        claim: Claim,
-        permits: Vec<Permit>,
-    ) -> Result<Response, Failed> {
+    async fn devices_get(&self, outgoing: &Outgoing, claim: Claim, permits: Vec<Permit>) -> Result<Response, Failed> {
         let limits = &self.neighbour.limits;
         let mut stream = dial(self.way.web, limits).await?;
         let head = head::request("GET", &outgoing.target, Version::HTTP_11, &outgoing.headers);

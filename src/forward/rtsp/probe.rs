@@ -56,7 +56,8 @@ impl Ways {
             devices.into_iter().map(|device| (device.name.as_str(), device)).collect();
         self.board.set_devices(wanted.keys().copied());
         let mut watched = self.devices.lock().unwrap_or_else(PoisonError::into_inner);
-        watched.retain(|name, watched| wanted.get(name.as_str()).is_some_and(|device| same_ways(device, &watched.device)));
+        watched
+            .retain(|name, watched| wanted.get(name.as_str()).is_some_and(|device| same_ways(device, &watched.device)));
         for (name, device) in wanted {
             watched.entry(name.to_owned()).or_insert_with(|| {
                 let way = Way::new(device, Arc::clone(&self.board));

@@ -108,7 +108,8 @@ mod tests {
     fn the_two_requests_of_a_pair_are_known_by_type_and_cookie() {
         let get = of("GET", "/cam", &[("accept", "application/x-rtsp-tunnelled"), ("x-sessioncookie", "a1")]);
         assert_eq!(get, Ok(Some(Carrier::Get(cookie("a1")))));
-        let post = of("POST", "/cam", &[("content-type", "Application/X-RTSP-tunnelled; x"), ("x-sessioncookie", "a1")]);
+        let post =
+            of("POST", "/cam", &[("content-type", "Application/X-RTSP-tunnelled; x"), ("x-sessioncookie", "a1")]);
         assert_eq!(post, Ok(Some(Carrier::Post(cookie("a1")))));
     }
 

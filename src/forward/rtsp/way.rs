@@ -183,7 +183,9 @@ impl Way {
             (false, ..) => "the device has not been asked yet",
             (true, _, RtspVia::Device) => "the web service of the device does not answer",
             (true, Some(_), _) => "nothing speaks RTSP at the address of `rtsp`",
-            (true, None, _) => "the web service of the device carries no RTSP over HTTP at `/`; set `rtsp` of the device",
+            (true, None, _) => {
+                "the web service of the device carries no RTSP over HTTP at `/`; set `rtsp` of the device"
+            }
         })
     }
 

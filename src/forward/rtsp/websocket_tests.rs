@@ -77,7 +77,8 @@ async fn what_the_device_sends_comes_in_binary_frames_whatever_its_size() {
 #[tokio::test]
 async fn a_frame_of_any_size_is_right_whatever_room_the_reader_has() {
     let room = usize::from(u16::MAX) * 3;
-    for (room, size) in [(1, 200), (63, 200), (room, 10), (room, 1000), (room, 65_535), (room, 65_536), (room, 190_000)] {
+    for (room, size) in [(1, 200), (63, 200), (room, 10), (room, 1000), (room, 65_535), (room, 65_536), (room, 190_000)]
+    {
         let (within, mut device) = raw();
         let sent: Vec<u8> = std::iter::repeat_n(b'$', size).collect();
         device.write_all(&sent).await.expect("written");

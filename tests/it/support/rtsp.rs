@@ -16,11 +16,7 @@ use onvif_uplink::{
             way::{Known, Way},
         },
     },
-    model::{
-        device::LoopbackUrl,
-        status::StatusBoard,
-        streaming::RtspVia,
-    },
+    model::{device::LoopbackUrl, status::StatusBoard, streaming::RtspVia},
 };
 use tokio::{
     io::AsyncReadExt,
