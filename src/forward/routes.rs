@@ -69,22 +69,22 @@ impl Routes {
 
 impl Handler for Routes {
     fn handle(&self, request: Request) -> BoxFuture<'static, Response> {
+        if request.method() == Method::CONNECT && request.headers().contains_key(CONTENT_LENGTH) {
+            return refuse(
+                StatusCode::BAD_REQUEST,
+                "CONNECT has no content-length: what follows has no known end (RFC 9110 §9.3.6)",
+            );
+        }
         match carrier(&request) {
             Ok(Some(carrier)) => {
                 let rtsp = Arc::clone(&self.rtsp);
                 return Box::pin(async move { rtsp.answer(carrier, request).await });
             }
             Ok(None) => {}
-            Err(refusal) => return Box::pin(async move { text_response(refusal.status, refusal.sentence) }),
+            Err(refusal) => return refuse(refusal.status, refusal.sentence),
         }
         if request.method() != Method::CONNECT {
             return self.web.handle(request);
-        }
-        if request.headers().contains_key(CONTENT_LENGTH) {
-            return refuse(
-                StatusCode::BAD_REQUEST,
-                "CONNECT has no content-length: what follows has no known end (RFC 9110 §9.3.6)",
-            );
         }
         match request.extensions().get::<Protocol>().map(|protocol| protocol.as_str().to_ascii_lowercase()).as_deref() {
             None => self.connect.handle(request),

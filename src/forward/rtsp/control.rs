@@ -101,6 +101,8 @@ pub fn begins_rtsp(bytes: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const OPTIONS: &[u8] = b"OPTIONS * RTSP/1.0\r\nCSeq: 1\r\n\r\n";
@@ -136,6 +138,31 @@ mod tests {
         let (first, second) = encoded.as_bytes().split_at(13);
         assert_eq!(control.take(first).expect("a part"), "");
         assert_eq!(control.take(second).expect("the rest"), OPTIONS);
+    }
+
+    /// Pieces of what is RTSP and of what is not.
+    fn said() -> impl Strategy<Value = Vec<u8>> {
+        let unit = prop_oneof![
+            Just(OPTIONS.to_vec()),
+            Just(b"$\x00\x00\x03abc".to_vec()),
+            Just(b"\r\n".to_vec()),
+            Just(b"PLAY * RTSP/1.0\r\nContent-Length: 2\r\n\r\nab".to_vec()),
+            prop::collection::vec(any::<u8>(), 0..4),
+        ];
+        prop::collection::vec(unit, 0..6).prop_map(|units| units.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn pieces_change_neither_what_goes_on_nor_the_verdict(said in said(), piece in 1_usize..30) {
+            let whole = Control::default().take(&said);
+            let mut control = Control::default();
+            let parts: Result<Vec<_>, _> = said.chunks(piece).map(|piece| control.take(piece)).collect();
+            prop_assert_eq!(whole.is_ok(), parts.is_ok());
+            if let (Ok(whole), Ok(parts)) = (whole, parts) {
+                prop_assert_eq!(whole, parts.concat());
+            }
+        }
     }
 
     #[test]

@@ -23,7 +23,7 @@ use super::{
     request::{SessionCookie, TUNNELLED},
 };
 use crate::{
-    base::http::{Body, Request, Response, text_response},
+    base::http::{Body, BodyError, Request, Response, text_response},
     forward::{dial::dial, fault::Fault, head, limits::Limits, refusal, target::Refusal},
 };
 
@@ -42,8 +42,8 @@ enum Outcome {
     Violated(Violation),
     /// The device took no more.
     Broken,
-    /// The remote gave the POST up; nobody reads an answer.
-    Abandoned,
+    /// The remote gave the POST up, or a part in front of us stopped it.
+    Stopped(BodyError),
     /// The device refused this POST. The conversation may go on with another.
     Refused(Response),
 }
@@ -90,7 +90,12 @@ impl Rtsp {
         match outcome {
             Outcome::Done => (None, text_free(StatusCode::OK)),
             Outcome::Refused(response) => (None, response),
-            Outcome::Abandoned => (Some(End::Whole), text_free(StatusCode::BAD_REQUEST)),
+            // Nobody reads that answer.
+            Outcome::Stopped(BodyError::Reset(_)) => (Some(End::Whole), text_free(StatusCode::BAD_REQUEST)),
+            Outcome::Stopped(error) => {
+                let why = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
+                (Some(End::Violated), text_response(StatusCode::BAD_REQUEST, &why))
+            }
             Outcome::Violated(violation) => {
                 let device = self.neighbour.name.as_str();
                 tracing::info!(device, "a conversation ended: {violation}");
@@ -143,7 +148,7 @@ async fn carry(
             None => return Outcome::Done,
             Some(Err(error)) => {
                 tracing::debug!(%error, "a POST of RTSP over HTTP broke");
-                return Outcome::Abandoned;
+                return Outcome::Stopped(error);
             }
             // Trailers have no place in a byte stream.
             Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
