@@ -44,14 +44,14 @@ class Rig(Case):
         self.addCleanup(server.shutdown)
         return server.server_port
 
-    def start_both(self, http, *keys, flags=()):
+    def start_both(self, http, *keys, level="Administrator"):
         """Gateway and sidecar for camera-1, whose `http` is a port or a URL and whose further keys are lines."""
         pki = Pki(self.dir / "pki")
         pki.client("camera-1")
         self.rtsp = free_port()
-        listen, self.front = self.start_gateway(pki, "--rtsp", f"127.0.0.1:{self.rtsp}", *flags)
+        listen, self.front = self.start_gateway(pki, "--rtsp", f"127.0.0.1:{self.rtsp}")
         config = self.dir / "uplinks.yaml"
-        config.write_text(document(pki, [("camera-1", http, "Operator")], f"https://localhost:{listen}/uplink", keys=keys))
+        config.write_text(document(pki, [("camera-1", http, level)], f"https://localhost:{listen}/uplink", keys=keys))
         _, self.admin = self.start_sidecar(config)
         json_only = {"Accept": "application/json"}
         wait_for("the gateway lists camera-1",
