@@ -51,7 +51,7 @@ impl NoAnswer {
 #[derive(Debug)]
 pub enum Failed {
     /// It never processed the request and takes no more; another session may.
-    Again(Retry),
+    Again(Box<Retry>),
     /// Nobody should be asked again.
     Final(NoAnswer),
 }
@@ -89,7 +89,7 @@ pub async fn once(
         Err(ExchangeError::NotProcessed(retry)) => {
             // It said GOAWAY or is gone: nobody shall ask it again.
             directory.retire(core);
-            Err(Failed::Again(retry))
+            Err(Failed::Again(Box::new(retry)))
         }
         Err(ExchangeError::NoSlot) => no(
             StatusCode::SERVICE_UNAVAILABLE,
@@ -123,7 +123,7 @@ pub async fn deliver(
         let session = session(directory, device, any_case)?;
         match once(directory, &session, next.head, next.body).await {
             Ok(response) => return Ok(response),
-            Err(Failed::Again(retry)) => next = retry,
+            Err(Failed::Again(retry)) => next = *retry,
             Err(Failed::Final(answer)) => return Err(answer),
         }
     }

@@ -37,9 +37,11 @@ pub enum First {
     Tunnelled(Box<Half>),
 }
 
-/// One half of RTSP over HTTP, its head read.
+/// The head of one half of RTSP over HTTP.
 #[derive(Debug)]
-pub struct Half {
+pub struct Head {
+    /// Of the head itself, bytes.
+    length: usize,
     /// GET, the way to the player, or POST, the way to the device.
     pub method: Method,
     /// As the player wrote it.
@@ -48,6 +50,13 @@ pub struct Half {
     pub headers: HeaderMap,
     /// What joins the halves.
     pub cookie: String,
+}
+
+/// One half of RTSP over HTTP, its head read.
+#[derive(Debug)]
+pub struct Half {
+    /// The head.
+    pub head: Head,
     /// Bytes that came after the head.
     pub early: Bytes,
     /// The connection.
@@ -88,10 +97,9 @@ pub async fn look(mut stream: TcpStream, stop: impl Future<Output = ()>) -> io::
         };
         match half(&received) {
             Look::More if read > 0 && received.len() < HEAD_MAX => {}
-            Look::Half(length, method, uri, headers, cookie) => {
-                received.advance(length);
-                let early = received.freeze();
-                return Ok(First::Tunnelled(Box::new(Half { method, uri, headers, cookie, early, stream })));
+            Look::Half(head) => {
+                received.advance(head.length);
+                return Ok(First::Tunnelled(Box::new(Half { head: *head, early: received.freeze(), stream })));
             }
             Look::More | Look::Other => return Ok(First::Ordinary(Rewound::new(received.freeze(), stream))),
         }
@@ -101,7 +109,7 @@ pub async fn look(mut stream: TcpStream, stop: impl Future<Output = ()>) -> io::
 enum Look {
     More,
     Other,
-    Half(usize, Method, Uri, HeaderMap, String),
+    Half(Box<Head>),
 }
 
 /// Looks at what was received so far.
@@ -142,7 +150,9 @@ fn half(received: &[u8]) -> Look {
     };
     let cookie = headers.get("x-sessioncookie").and_then(|cookie| cookie.to_str().ok()).unwrap_or_default().to_owned();
     match request.path.unwrap_or_default().parse() {
-        Ok(uri) if (1..=COOKIE_MAX).contains(&cookie.len()) => Look::Half(length, method, uri, headers, cookie),
+        Ok(uri) if (1..=COOKIE_MAX).contains(&cookie.len()) => {
+            Look::Half(Box::new(Head { length, method, uri, headers, cookie }))
+        }
         _ => Look::Other,
     }
 }
@@ -203,9 +213,8 @@ mod tests {
     #[test]
     fn both_halves_are_known_by_their_fields() {
         assert!(is_half(GET) && is_half(&GET.replace("1.0", "1.1")));
-        let Look::Half(length, method, uri, headers, cookie) = half(format!("{GET}early").as_bytes()) else {
-            panic!("a half")
-        };
+        let Look::Half(head) = half(format!("{GET}early").as_bytes()) else { panic!("a half") };
+        let Head { length, method, uri, headers, cookie } = *head;
         assert_eq!((length, method, uri.path(), cookie.as_str()), (GET.len(), Method::GET, "/cam/s", "abc"));
         assert_eq!(headers["host"], "h");
         let post = GET.replace("GET", "POST").replace("Accept", "Content-Type");

@@ -24,7 +24,7 @@ use tokio_util::io::ReaderStream;
 use super::{
     deliver::{Failed, NoAnswer, once},
     fields,
-    first::Half,
+    first::{Half, Head},
     front::Front,
     metrics::Kind,
     pairs::Held,
@@ -63,7 +63,7 @@ struct Allowed {
 pub async fn serve(front: &Arc<Front>, half: Half, peer: SocketAddr) {
     let local = half.stream.local_addr().ok();
     tunnel::watch(&half.stream);
-    let Half { method, uri, headers, cookie, early, stream } = half;
+    let Half { head: Head { method, uri, headers, cookie, .. }, early, stream } = half;
     let (reader, mut writer) = stream.into_split();
     let expects = headers.contains_key(header::EXPECT);
     let allowed = match allow(front, &method, &uri, headers, local, peer) {
