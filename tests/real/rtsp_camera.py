@@ -40,6 +40,18 @@ class Pictures(threading.Thread):
         self.scenery = ramp * ((rest + 8 * RATE * 8) // len(ramp) + 2)
         self.rest, self.colours = rest, bytes([128]) * (WIDTH * HEIGHT // 2)
 
+    @classmethod
+    def begin(cls, source):
+        """When the source asks for the first time: what is pushed before it has started is refused, and would be the end."""
+        asked = []
+
+        def need_data(*_):
+            if not asked:
+                asked.append(True)
+                cls(source).start()
+
+        source.connect("need-data", need_data)
+
     def run(self):
         began, number, flow = time.monotonic(), 0, Gst.FlowReturn.OK
         while flow == Gst.FlowReturn.OK:
@@ -55,7 +67,7 @@ def factory(arguments):
     made.set_launch(PIPELINE.format(width=WIDTH, height=HEIGHT, rate=RATE, key=KEY_FRAME_EVERY, kbit=arguments.kbit))
     made.set_shared(arguments.shared)
     made.set_latency(0)
-    made.connect("media-configure", lambda _, media: Pictures(media.get_element().get_by_name("picture")).start())
+    made.connect("media-configure", lambda _, media: Pictures.begin(media.get_element().get_by_name("picture")))
     return made
 
 
