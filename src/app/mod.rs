@@ -48,6 +48,7 @@ use crate::{
     onvif::{
         level::{Level, addresses::Directory},
         misplaced::Misplaced,
+        rewrite::{Rewrite, map::Map},
     },
     reverse::Limits,
     telemetry::{logs::LevelHandle, metrics::Metrics},
@@ -358,6 +359,8 @@ fn handler(trace_requests: bool, ways: Arc<Ways>) -> MakeHandler {
         let forward: Arc<dyn Handler> = Arc::new(Routes::with_way(&uplink.device, ways.of(&uplink.device)));
         let placed: Arc<dyn Handler> = Arc::new(Misplaced::new(forward));
         let allowed: Arc<dyn Handler> = Arc::new(Level::new(placed, uplink, &directory));
-        if trace_requests { Arc::new(Traced::new(allowed, &uplink.device.name)) } else { allowed }
+        let map = Arc::new(Map::new(&uplink.device.addresses, uplink.device.http.address().port()));
+        let named: Arc<dyn Handler> = Arc::new(Rewrite::new(allowed, map, &uplink.remote.authority()));
+        if trace_requests { Arc::new(Traced::new(named, &uplink.device.name)) } else { named }
     })
 }

@@ -48,6 +48,10 @@ struct Device {
     /// TCP ports of the device that a remote may reach by CONNECT, for what has no HTTP form: RTSP over TCP, ssh. None by default.
     #[schemars(inner(range(min = 1)))]
     connect_ports: Option<Vec<u16>>,
+    /// What the addresses in its answers become: `authority` (default: that by which it was asked), `none`, or a fixed address.
+    rewrite: Option<String>,
+    /// Further loopback ports of its web services; none by default.
+    http_ports: Option<Vec<u16>>,
     /// Accounts at the device, by user level (Administrator, Operator, User or a role). A level without one uses the next higher.
     credentials: Option<BTreeMap<String, DeviceAccount>>,
     /// Paths of its web service that others than Administrators may use, besides what ONVIF's operations give. The first rule that

@@ -15,6 +15,7 @@ use super::{
 use crate::model::{
     access::{Access, PathRule},
     address::RemoteAddress,
+    addresses::{Addresses, Rewrite},
     authorization::{AccessToken, Authorization, AuthorizationMode, Trust},
     desired::DesiredSet,
     device::{Device, DeviceAccount, DeviceScheme, LoopbackUrl},
@@ -83,10 +84,12 @@ fn read_device<'n>(
         loopback(at, &[DeviceScheme::Rtsp], errors)
     });
     let rtsp_via = rtsp_via(&fields, errors);
-    let connect_ports = fields.optional("connectPorts").map(|at| connect_ports(at, errors)).unwrap_or_default();
+    let connect_ports = fields.optional("connectPorts").map(|at| ports(at, errors)).unwrap_or_default();
+    let addresses = addresses(&fields, errors);
     let credentials = credentials(&fields, context, errors);
     let paths = access::paths(&fields, errors);
-    let device = name.zip(http).map(|(name, http)| Device { name, http, rtsp, rtsp_via, connect_ports, credentials });
+    let device =
+        name.zip(http).map(|(name, http)| Device { name, http, rtsp, rtsp_via, connect_ports, addresses, credentials });
     let Some(list) = fields.required("uplinks", errors) else { return Vec::new() };
     let mut remotes = BTreeMap::new();
     // An uplink is read even if its device is wrong: its own errors are to be seen too.
@@ -140,7 +143,13 @@ fn rtsp_via(fields: &Fields<'_>, errors: &mut Errors) -> RtspVia {
     via
 }
 
-fn connect_ports(cursor: &Cursor<'_>, errors: &mut Errors) -> BTreeSet<u16> {
+fn addresses(fields: &Fields<'_>, errors: &mut Errors) -> Addresses {
+    let rewrite = fields.optional_text("rewrite", errors).and_then(|(text, at)| errors.keep(at, Rewrite::parse(text)));
+    let ports = fields.optional("httpPorts").map(|at| ports(at, errors)).unwrap_or_default();
+    Addresses { rewrite: rewrite.unwrap_or_default(), ports }
+}
+
+fn ports(cursor: &Cursor<'_>, errors: &mut Errors) -> BTreeSet<u16> {
     let mut ports = BTreeSet::new();
     for item in cursor.list(errors) {
         let Some(port) = item.whole(1..=u64::from(u16::MAX), errors).and_then(|port| u16::try_from(port).ok()) else {

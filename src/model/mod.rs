@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod address;
+pub mod addresses;
 pub mod advice;
 pub mod authorization;
 pub mod desired;

@@ -18,6 +18,7 @@ mod process;
 mod proxy;
 mod quirks;
 mod reverse;
+mod rewriting;
 mod rtsp_bridge;
 mod rtsp_http;
 mod rtsp_websocket;
