@@ -8,6 +8,7 @@
 pub mod probe;
 mod reloads;
 mod traced;
+mod uplinks;
 
 use std::{
     collections::BTreeMap,
@@ -19,13 +20,17 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
-use self::{reloads::Reloads, traced::Traced};
+use self::{
+    reloads::Reloads,
+    traced::Traced,
+    uplinks::{Current, Uplinks},
+};
 pub use crate::transport::proxy::choice::Proxies;
 use crate::{
     admin::{Admin, AdminState, Readiness, status},
-    authz::{Authorizer, mtls::MutualTls, token::AccessTokens},
+    authz::{Authorizer, mtls::MutualTls, token::AccessTokens, unauthenticated::Unauthenticated},
     base::{
         drain::{Drain, Draining, drain},
         http::Handler,
@@ -34,7 +39,7 @@ use crate::{
         watch::FileWatcher,
     },
     config::{
-        self, Served,
+        self, FileStore, Served,
         file::FileSource,
         source::{ConfigSource, Document, SourceError},
     },
@@ -48,6 +53,7 @@ use crate::{
     onvif::{
         level::{Level, addresses::Directory},
         misplaced::Misplaced,
+        uplink_service::{UplinkService, gate::UplinkGate},
     },
     reverse::Limits,
     telemetry::{logs::LevelHandle, metrics::Metrics},
@@ -102,6 +108,7 @@ pub struct App {
     source: Box<dyn ConfigSource>,
     served: Served,
     supervisor: Supervisor,
+    current: watch::Sender<Arc<Current>>,
     /// Ends with the app, after the uplinks that it wakes.
     _network: NetworkWatch,
     exit_on_invalid: bool,
@@ -135,10 +142,18 @@ impl App {
         let reach = Reach::new(options.proxies);
         let authorizers = authorizers(&watcher, &reach);
         let transports = transports(reach);
+        let (current, reload_now) = (watch::Sender::default(), mpsc::channel(1));
+        let uplinks = Arc::new(Uplinks {
+            current: current.subscribe(),
+            board: Arc::clone(&board),
+            store: Arc::new(FileStore::new(options.config.clone(), served())),
+            reload: reload_now.0.clone(),
+            served: served(),
+        });
         let parts = Parts {
             authorizers,
             transports,
-            handler: handler(options.trace_requests),
+            handler: handler(options.trace_requests, uplinks),
             board: Arc::clone(&board),
             network: network.subscribe(),
             metrics: uplink_metrics,
@@ -155,9 +170,10 @@ impl App {
             source: Box::new(FileSource::new(options.config, watcher)),
             served: served(),
             supervisor,
+            current,
             _network: network,
             exit_on_invalid: options.exit_on_invalid,
-            reload_now: mpsc::channel(1),
+            reload_now,
         })
     }
 
@@ -192,6 +208,7 @@ impl App {
                     readiness: &self.readiness,
                     reloads: &self.reloads,
                     served: &self.served,
+                    current: &self.current,
                     exit_on_invalid: self.exit_on_invalid,
                 },
             )
@@ -258,6 +275,7 @@ struct Follower<'a> {
     readiness: &'a Readiness,
     reloads: &'a Reloads,
     served: &'a Served,
+    current: &'a watch::Sender<Arc<Current>>,
     exit_on_invalid: bool,
 }
 
@@ -266,13 +284,16 @@ impl Follower<'_> {
     /// whether some document is in force.
     fn take(&mut self, told: Result<Document, SourceError>) -> bool {
         let result = told.map_err(|error| vec![error.to_string()]).and_then(|document| {
-            let desired = config::load(&document.text, &document.base_dir, self.served);
-            desired.map_err(|errors| errors.iter().map(|error| format!("{}:{error}", document.name)).collect())
+            let read = config::read(&document.text, &document.base_dir, self.served);
+            let named = |error: &config::ConfigError| format!("{}:{error}", document.name);
+            let configuration = read.map_err(|errors| errors.iter().map(named).collect::<Vec<_>>())?;
+            Ok(Current { text: document.text, configuration })
         });
         match result {
-            Ok(desired) => {
-                let uplinks = desired.len();
-                self.supervisor.apply(desired);
+            Ok(current) => {
+                let uplinks = current.configuration.desired.len();
+                self.supervisor.apply(current.configuration.desired.clone());
+                self.current.send_replace(Arc::new(current));
                 let mut generation = 0;
                 self.board.update_config(|config| {
                     generation = config.generation + 1;
@@ -332,8 +353,11 @@ fn served() -> Served {
 /// A new way to show the remote who we are is registered here.
 fn authorizers(watcher: &Arc<FileWatcher>, reach: &Reach) -> BTreeMap<AuthorizationMode, Arc<dyn Authorizer>> {
     let fetch = Arc::new(HttpsFetch::new(reach.clone()));
-    let all: [Arc<dyn Authorizer>; 2] =
-        [Arc::new(MutualTls::new(Arc::clone(watcher))), Arc::new(AccessTokens::new(Arc::clone(watcher), fetch))];
+    let all: [Arc<dyn Authorizer>; 3] = [
+        Arc::new(MutualTls::new(Arc::clone(watcher))),
+        Arc::new(AccessTokens::new(Arc::clone(watcher), fetch)),
+        Arc::new(Unauthenticated::new(Arc::clone(watcher))),
+    ];
     all.into_iter().map(|one| (one.mode(), one)).collect()
 }
 
@@ -344,12 +368,14 @@ fn transports(reach: Reach) -> BTreeMap<Scheme, Arc<dyn Transport>> {
 }
 
 /// What answers the requests of an uplink; a new handler is put into this chain.
-fn handler(trace_requests: bool) -> MakeHandler {
+fn handler(trace_requests: bool, uplinks: Arc<Uplinks>) -> MakeHandler {
     let directory = Directory::default();
     Arc::new(move |uplink: &Uplink| {
         let forward: Arc<dyn Handler> = Arc::new(Routes::new(&uplink.device));
         let placed: Arc<dyn Handler> = Arc::new(Misplaced::new(forward));
         let allowed: Arc<dyn Handler> = Arc::new(Level::new(placed, uplink, &directory));
-        if trace_requests { Arc::new(Traced::new(allowed, &uplink.device.name)) } else { allowed }
+        let store = uplinks.of(&uplink.device.name);
+        let service: Arc<dyn Handler> = Arc::new(UplinkService::new(allowed, store, Arc::new(UplinkGate::new(uplink))));
+        if trace_requests { Arc::new(Traced::new(service, &uplink.device.name)) } else { service }
     })
 }

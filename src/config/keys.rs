@@ -2,7 +2,8 @@
 
 pub(super) const DOCUMENT: &[&str] =
     &["devices", "certificates", "certPathValidationPolicies", "authorizationServers", "roles", "accounts"];
-pub(super) const DEVICE: &[&str] = &["name", "http", "rtsp", "connectPorts", "credentials", "paths", "uplinks"];
+pub(super) const DEVICE: &[&str] =
+    &["name", "http", "rtsp", "connectPorts", "credentials", "paths", "uplinkService", "uplinks"];
 pub(super) const DEVICE_ACCOUNT: &[&str] = &["username", "passwordFile"];
 pub(super) const UPLINK: &[&str] = &[
     "remoteAddress",
@@ -15,7 +16,9 @@ pub(super) const UPLINK: &[&str] = &[
     "network",
     "tls",
     "lab",
+    "extensions",
 ];
+pub(super) const UPLINK_SERVICE: &[&str] = &["maxUplinks", "onlineStatus", "allowNoAuthentication"];
 pub(super) const ACCESS: &[&str] = &["refusal", "subscribe"];
 pub(super) const PATH_RULE: &[&str] = &["path", "class", "methods"];
 pub(super) const ROLE: &[&str] = &["functions"];

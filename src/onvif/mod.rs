@@ -4,8 +4,10 @@
 //! - [`misplaced`]: operations of the device service that came to another path (quirk Q9).
 //! - [`rewrite`]: addresses that work outside.
 //! - [`soap`]: envelopes and faults.
+//! - [`uplink_service`]: the uplink configuration service.
 
 pub mod level;
 pub mod misplaced;
 pub mod rewrite;
 pub mod soap;
+pub mod uplink_service;

@@ -1,0 +1,58 @@
+//! The cases of the draft device test specification (branch `uplink` of onvif/testspecs), each with the release that it was written
+//! for, and the conflict of 1-1-1 with 24.06 behind its switch.
+
+use onvif_uplink::model::status::Status;
+
+use super::{DEVICE_SERVICE, SERVICE, USUAL, delete, post, scene, set};
+use crate::support::remote::{Remote, server_certificate, tls};
+
+/// UPLINK-1-1-1: SetUplink with `IPv4:port`, no CertificateID; GetDeviceInformation through it; DeleteUplink drops it.
+#[tokio::test]
+async fn uplink_1_1_1_connect_and_disconnect_without_authentication() {
+    let allow = "    uplinkService: { allowNoAuthentication: true }\n    uplinks:";
+    let scene = scene(|text, _| text.replacen("    uplinks:", allow, 1)).await;
+    let endpoint = Remote::with(tls(&server_certificate(&scene.site.authority), None, false)).await;
+    let address = endpoint.address.to_string();
+    // The draft has no policy either; the authority of this test is not one of the system's.
+    let more = "<tup:UserLevel>Administrator</tup:UserLevel><tup:CertPathValidationPolicyID>p-camera-1</tup:CertPathValidationPolicyID>";
+    let (status, body) = post(&scene.session, SERVICE, &set(&address, more)).await;
+    assert_eq!(status, 200, "{body}");
+    let session = endpoint.upgrade().await;
+    scene.until(&address, Status::Online).await;
+    let (status, body) = post(&session, DEVICE_SERVICE, "<tds:GetDeviceInformation/>").await;
+    assert!(status == 200 && body.contains("GetDeviceInformationResponse"), "{body}");
+    let (status, _) = post(&scene.session, SERVICE, &delete(&address)).await;
+    assert_eq!(status, 200);
+    session.connection.await.expect("no panic").expect("the connection drops in order");
+    scene.stop().await;
+}
+
+/// The same since 24.06: an uplink has exactly one authentication.
+#[tokio::test]
+async fn uplink_1_1_1_without_the_switch_is_the_fault_of_24_06() {
+    let scene = scene(|text, _| text).await;
+    let (status, body) =
+        post(&scene.session, SERVICE, &set("192.0.2.1:8443", "<tup:UserLevel>Administrator</tup:UserLevel>")).await;
+    assert!(status == 400 && body.contains("ter:MissingAuthentication"), "{body}");
+    scene.stop().await;
+}
+
+/// UPLINK-3-1-1: an uplink with the CertificateID of a certificate that the device has; the endpoint looks at its name.
+#[tokio::test]
+async fn uplink_3_1_1_client_certificate() {
+    let scene = scene(|text, _| text).await;
+    let endpoint = Remote::start(&scene.site.authority).await;
+    let (status, body) = post(&scene.session, SERVICE, &set(&endpoint.remote(), USUAL)).await;
+    assert_eq!(status, 200, "{body}");
+    let mut stream = endpoint.asked().await;
+    let shown = stream.get_ref().1.peer_certificates().expect("a client certificate")[0].clone();
+    let issued = std::fs::read(scene.site.path().join("camera-1.crt")).expect("there");
+    use rustls::pki_types::pem::PemObject;
+    assert_eq!(shown, rustls::pki_types::CertificateDer::from_pem_slice(&issued).expect("PEM"));
+    use tokio::io::AsyncWriteExt;
+    stream.write_all(crate::support::remote::SWITCH).await.expect("sent");
+    let session = crate::support::remote::upgraded(stream).await;
+    scene.until(&endpoint.remote(), Status::Online).await;
+    assert_eq!(post(&session, DEVICE_SERVICE, "<tds:GetDeviceInformation/>").await.0, 200);
+    scene.stop().await;
+}
