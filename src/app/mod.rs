@@ -5,6 +5,8 @@
 //! outcome goes to board, metric, log and readiness. A document that is wrong changes nothing: the last good set goes on;
 //! before the first good one the process stays up and waits, because a sidecar that exits keeps the camera's pod from starting.
 
+mod follower;
+mod local;
 pub mod probe;
 mod reloads;
 mod traced;
@@ -23,6 +25,8 @@ use std::{
 use tokio::sync::{mpsc, watch};
 
 use self::{
+    follower::{CONFIGURATION, Follower},
+    local::Local,
     reloads::Reloads,
     traced::Traced,
     uplinks::{Current, Uplinks},
@@ -41,13 +45,13 @@ use crate::{
     config::{
         self, FileStore, Served,
         file::FileSource,
-        source::{ConfigSource, Document, SourceError},
+        source::ConfigSource,
     },
     forward::Routes,
     model::{
         address::Scheme,
         authorization::AuthorizationMode,
-        status::{ConfigStatus, StatusBoard},
+        status::StatusBoard,
         uplink::Uplink,
     },
     onvif::{
@@ -64,8 +68,6 @@ use crate::{
     },
 };
 
-/// The readiness latch that the first good configuration opens.
-const CONFIGURATION: &str = "configuration";
 /// The readiness latch that a drain closes.
 const DRAIN: &str = "drain";
 
@@ -76,6 +78,8 @@ pub struct Options {
     pub config: PathBuf,
     /// Where the admin listener listens; port 0 takes a free one.
     pub admin: SocketAddr,
+    /// Where the uplink configuration service listens for local tools, if it does; port 0 takes a free one.
+    pub onvif: Option<SocketAddr>,
     /// How long open streams may go on when an uplink or the process ends.
     pub grace: Duration,
     /// Shards.
@@ -102,6 +106,7 @@ pub enum Outcome {
 /// A sidecar that listens on its admin address and has not read its configuration yet.
 pub struct App {
     admin: Admin,
+    local: Option<Local>,
     readiness: Readiness,
     board: Arc<StatusBoard>,
     reloads: Reloads,
@@ -150,6 +155,10 @@ impl App {
             reload: reload_now.0.clone(),
             served: served(),
         });
+        let local = match options.onvif {
+            Some(address) => Some(Local::bind(address, Arc::clone(&uplinks)).await?),
+            None => None,
+        };
         let parts = Parts {
             authorizers,
             transports,
@@ -164,6 +173,7 @@ impl App {
         let supervisor = Supervisor::new(parts, Box::new(move |key| shards.pick(key)));
         Ok(Self {
             admin,
+            local,
             readiness,
             board,
             reloads,
@@ -182,6 +192,11 @@ impl App {
         self.admin.local_addr()
     }
 
+    /// Where the uplink configuration service listens for local tools.
+    pub fn onvif_addr(&self) -> Option<SocketAddr> {
+        self.local.as_ref().map(Local::address)
+    }
+
     /// What becomes of the uplinks.
     pub fn board(&self) -> Arc<StatusBoard> {
         Arc::clone(&self.board)
@@ -196,7 +211,14 @@ impl App {
     /// everything without grace.
     pub async fn run(mut self, mut stop: Drain) -> Outcome {
         let (admin_switch, admin_drain) = drain();
-        let admin = self.admin.run(admin_drain);
+        let local = self.local.map(|local| local.run(admin_drain.clone()));
+        let admin = async {
+            tokio::join!(self.admin.run(admin_drain), async {
+                if let Some(local) = local {
+                    local.await;
+                }
+            })
+        };
         let work = async {
             let outcome = Self::follow(
                 &mut *self.source,
@@ -219,7 +241,7 @@ impl App {
             admin_switch.start(Duration::from_secs(1));
             outcome
         };
-        let (outcome, ()) = tokio::join!(work, admin);
+        let (outcome, _) = tokio::join!(work, admin);
         outcome
     }
 
@@ -268,61 +290,6 @@ impl App {
 /// The supervisor cuts by itself at the end of the grace period; this much later nobody waits for it.
 const CUT_MARGIN: Duration = Duration::from_secs(6);
 
-/// What a told document changes.
-struct Follower<'a> {
-    supervisor: &'a mut Supervisor,
-    board: &'a StatusBoard,
-    readiness: &'a Readiness,
-    reloads: &'a Reloads,
-    served: &'a Served,
-    current: &'a watch::Sender<Arc<Current>>,
-    exit_on_invalid: bool,
-}
-
-impl Follower<'_> {
-    /// Applies a good document; whatever is wrong with another is said everywhere, and nothing else happens. Returns
-    /// whether some document is in force.
-    fn take(&mut self, told: Result<Document, SourceError>) -> bool {
-        let result = told.map_err(|error| vec![error.to_string()]).and_then(|document| {
-            let read = config::read(&document.text, &document.base_dir, self.served);
-            let named = |error: &config::ConfigError| format!("{}:{error}", document.name);
-            let configuration = read.map_err(|errors| errors.iter().map(named).collect::<Vec<_>>())?;
-            Ok(Current { text: document.text, configuration })
-        });
-        match result {
-            Ok(current) => {
-                let uplinks = current.configuration.desired.len();
-                self.supervisor.apply(current.configuration.desired.clone());
-                self.current.send_replace(Arc::new(current));
-                let mut generation = 0;
-                self.board.update_config(|config| {
-                    generation = config.generation + 1;
-                    *config = ConfigStatus { generation, errors: Vec::new() };
-                });
-                self.readiness.clear(CONFIGURATION);
-                self.reloads.applied(generation);
-                tracing::info!(generation, uplinks, "configuration applied");
-                true
-            }
-            Err(errors) => {
-                let in_force = self.board.snapshot().config.generation > 0;
-                for error in &errors {
-                    tracing::error!("configuration refused: {error}");
-                }
-                if in_force {
-                    tracing::warn!("the last good configuration stays in force");
-                } else {
-                    self.readiness.set(CONFIGURATION, errors.first().cloned().unwrap_or_default());
-                    tracing::warn!("waiting for a usable configuration");
-                }
-                self.reloads.refused();
-                self.board.update_config(|config| config.errors = errors);
-                in_force
-            }
-        }
-    }
-}
-
 /// Reads `file` as a sidecar would and returns how many uplinks it asks for. Blocks while it reads.
 ///
 /// # Errors
@@ -346,6 +313,7 @@ fn served() -> Served {
         schemes: vec![Https::SCHEME, Wss::SCHEME],
         authorization_modes: vec![MutualTls::MODE, AccessTokens::MODE],
         h2c: true,
+        accounts: true,
         ..Served::default()
     }
 }

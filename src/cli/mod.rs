@@ -119,6 +119,9 @@ pub struct Run {
     /// Where /livez, /readyz, /metrics and /status are served
     #[arg(long, env = "ONVIF_UPLINK_ADMIN", value_name = "ADDR", default_value = "127.0.0.1:9600")]
     pub admin: SocketAddr,
+    /// Where tools beside the device reach the uplink configuration service, by the accounts of the configuration; off by default
+    #[arg(long, env = "ONVIF_UPLINK_ONVIF", value_name = "ADDR")]
+    pub onvif: Option<SocketAddr>,
     /// How long open streams may go on after a stop, for example 30s, 2m or 500ms
     #[arg(long, env = "ONVIF_UPLINK_GRACE_PERIOD", value_name = "DURATION", default_value = "30s", value_parser = grace_period)]
     pub grace_period: Duration,

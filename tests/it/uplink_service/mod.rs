@@ -2,6 +2,7 @@
 //! (issue 6, item 4; draft device test specification, UPLINK-1-1-1 to 4-1-1).
 
 mod cases;
+mod local;
 
 use std::{net::SocketAddr, time::Duration};
 
