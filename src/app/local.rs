@@ -60,7 +60,8 @@ impl Local {
     /// What the system says, with the address and what to do.
     pub(super) async fn bind(address: SocketAddr, uplinks: Arc<Uplinks>) -> io::Result<Self> {
         let explain = |error: io::Error| {
-            let sentence = format!("the ONVIF listener cannot use {address}: {error}; choose another address with --onvif");
+            let sentence =
+                format!("the ONVIF listener cannot use {address}: {error}; choose another address with --onvif");
             io::Error::new(error.kind(), sentence)
         };
         let listener = TcpListener::bind(address).await.map_err(explain)?;
@@ -152,8 +153,7 @@ struct Service {
 impl Service {
     async fn answer(&self, mut request: Request) -> Response {
         let current = Arc::clone(&self.uplinks.current.borrow());
-        let names: Vec<&str> =
-            current.configuration.devices.iter().map(|device| device.device.name.as_str()).collect();
+        let names: Vec<&str> = current.configuration.devices.iter().map(|device| device.device.name.as_str()).collect();
         let Some(device) = find(&mut request, &names) else {
             let sentence = match &names[..] {
                 [] => "the configuration has no device yet",
@@ -187,7 +187,8 @@ struct Nothing;
 
 impl Handler for Nothing {
     fn handle(&self, _request: Request) -> BoxFuture<'static, Response> {
-        let sentence = "only the uplink configuration service is here, at /onvif/uplink_service; ask the device for all else";
+        let sentence =
+            "only the uplink configuration service is here, at /onvif/uplink_service; ask the device for all else";
         Box::pin(std::future::ready(text_response(StatusCode::NOT_FOUND, sentence)))
     }
 }

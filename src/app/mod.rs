@@ -42,18 +42,9 @@ use crate::{
         shard::Shards,
         watch::FileWatcher,
     },
-    config::{
-        self, FileStore, Served,
-        file::FileSource,
-        source::ConfigSource,
-    },
+    config::{self, FileStore, Served, file::FileSource, source::ConfigSource},
     forward::Routes,
-    model::{
-        address::Scheme,
-        authorization::AuthorizationMode,
-        status::StatusBoard,
-        uplink::Uplink,
-    },
+    model::{address::Scheme, authorization::AuthorizationMode, status::StatusBoard, uplink::Uplink},
     onvif::{
         level::{Level, addresses::Directory},
         misplaced::Misplaced,

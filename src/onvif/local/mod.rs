@@ -7,7 +7,11 @@
 mod lockout;
 pub mod username_token;
 
-use std::{cell::RefCell, sync::Arc, time::{Duration, SystemTime}};
+use std::{
+    cell::RefCell,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use http::{HeaderValue, StatusCode, header, request::Parts};
 
@@ -117,7 +121,9 @@ impl Shared {
         let verdict = self.digest.verify_by(shown.authorization.as_deref(), &shown.method, &shown.target, password);
         let denied = match verdict {
             Verdict::Granted(_) => None,
-            Verdict::Stale => Some((Denied::Digest { stale: true, sentence: "the nonce is not of use any more" }, true)),
+            Verdict::Stale => {
+                Some((Denied::Digest { stale: true, sentence: "the nonce is not of use any more" }, true))
+            }
             Verdict::Refused(sentence) => Some((Denied::Digest { stale: false, sentence }, false)),
             Verdict::Missing => match &shown.token {
                 None => Some((Denied::Digest { stale: false, sentence: "this operation needs an account" }, false)),

@@ -39,7 +39,9 @@ async fn ask(gate: &LocalGate, operation: &str, authorization: Option<&str>) -> 
 
 /// The answer of a client that knows this password.
 fn answer(challenge: &str, algorithm: Algorithm, user: &str, password: &str, count: u32) -> String {
-    let field = |name: &str| challenge.split(&format!("{name}=\"")).nth(1).and_then(|rest| rest.split('"').next()).expect("a field");
+    let field = |name: &str| {
+        challenge.split(&format!("{name}=\"")).nth(1).and_then(|rest| rest.split('"').next()).expect("a field")
+    };
     let (realm, nonce) = (field("realm"), field("nonce"));
     let a1 = algorithm.hash(&format!("{user}:{realm}:{password}"));
     let a2 = algorithm.hash(&format!("POST:{PATH}"));

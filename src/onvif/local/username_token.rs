@@ -18,10 +18,7 @@ use ring::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tokio::time::Instant;
 
-use crate::{
-    base::secret::Secret,
-    onvif::soap::envelope::Envelope,
-};
+use crate::{base::secret::Secret, onvif::soap::envelope::Envelope};
 
 /// WS-Security.
 pub const SECURITY: &str = "http://docs.oasis-open.org/wss/2004/01/oasis-200401-wss-wssecurity-secext-1.0.xsd";
@@ -128,7 +125,8 @@ impl Tokens {
         if !token.is_digest {
             return Err(("the UsernameToken has no password of the type PasswordDigest", false));
         }
-        let nonce = STANDARD.decode(token.nonce.trim()).map_err(|_| ("the Nonce of the UsernameToken is not base64", false))?;
+        let nonce =
+            STANDARD.decode(token.nonce.trim()).map_err(|_| ("the Nonce of the UsernameToken is not base64", false))?;
         if nonce.is_empty() || nonce.len() > NONCE_MAX {
             return Err(("the UsernameToken has no Nonce, or one that is too long", false));
         }
@@ -150,7 +148,10 @@ impl Tokens {
         let time = SystemTime::from(time);
         let distance = now.duration_since(time).unwrap_or_else(|ahead| ahead.duration());
         if distance > WINDOW {
-            return Err(("the UsernameToken was created more than five minutes from this clock; set both clocks", true));
+            return Err((
+                "the UsernameToken was created more than five minutes from this clock; set both clocks",
+                true,
+            ));
         }
         if self.spend(nonce) { Ok(()) } else { Err(("the Nonce of the UsernameToken was used before", true)) }
     }

@@ -1,11 +1,12 @@
 //! The uplink configuration service (ONVIF Uplink §6): GetServiceCapabilities, GetUplinks, SetUplink, DeleteUplink.
 //!
 //! It answers in place of the device at the paths that are seen in the field, and its operations wherever they come to; all else
-//! goes on to the device as it came. Clients of 18.12 are served by the same code: they send and expect less.
+//! goes on to the device as it came; where the device lists its services, this one is added. Clients of 18.12 are served by the same code: they send and expect less.
 
 mod answers;
 mod arguments;
 pub mod gate;
+mod services;
 pub mod store;
 mod tree;
 
@@ -14,7 +15,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts};
 
-use self::{gate::Gate, store::UplinkStore};
+use self::{gate::Gate, services::Wanted, store::UplinkStore};
 use crate::{
     base::{
         gather::{Gathered, gather},
@@ -83,7 +84,11 @@ impl Handler for UplinkService {
         Box::pin(async move {
             match shared.look(request, &kind, ours).await {
                 Looked::Answered(response) => *response,
-                Looked::GoesOn(request) => inner.handle(request).await,
+                Looked::GoesOn(request, None) => inner.handle(request).await,
+                Looked::GoesOn(request, Some(wanted)) => {
+                    let capabilities = shared.store.capabilities();
+                    services::completed(inner.handle(request).await, &wanted, &capabilities).await
+                }
             }
         })
     }
@@ -105,7 +110,8 @@ fn refuse(request: &Request, kind: &Media) -> Option<Response> {
 /// What became of a request.
 enum Looked {
     Answered(Box<Response>),
-    GoesOn(Request),
+    /// To the device; its answer is completed if it lists services.
+    GoesOn(Request, Option<Wanted>),
 }
 
 impl Shared {
@@ -122,10 +128,13 @@ impl Shared {
             Gathered::Whole { bytes, trailers } => {
                 return match self.answer(&parts, &bytes, kind, ours).await {
                     Some(response) => Looked::Answered(response),
-                    None => Looked::GoesOn(again(parts, bytes, trailers)),
+                    None => {
+                        let wanted = Wanted::of(&mut parts, &bytes, kind.charset.as_deref());
+                        Looked::GoesOn(again(parts, bytes, trailers), wanted)
+                    }
                 };
             }
-            Gathered::Larger(body) if !ours => return Looked::GoesOn(Request::from_parts(parts, body)),
+            Gathered::Larger(body) if !ours => return Looked::GoesOn(Request::from_parts(parts, body), None),
             Gathered::Larger(_) => {
                 let sentence = format!("the message is longer than {MESSAGE_MAX} bytes");
                 Fault::sender(&["InvalidArgs"], sentence).with_status(StatusCode::PAYLOAD_TOO_LARGE)

@@ -30,15 +30,30 @@ pub(super) struct Element<'t> {
     pub(super) text: String,
     /// The elements in it.
     pub(super) children: Vec<Element<'t>>,
-    /// Its tags and what is between them, as it is written.
-    raw: &'t str,
+    /// Where it stands in the text of the envelope, tags included.
+    pub(super) range: Range<usize>,
+    /// The same as it is written.
+    pub(super) raw: &'t str,
     /// End of its name in `raw`.
     name_end: usize,
     /// Declarations that are in force where it stands and that it does not make itself; the default one has no prefix.
     outside: Vec<(String, String)>,
 }
 
-impl Element<'_> {
+impl<'t> Element<'t> {
+    /// The first child of this name.
+    pub(super) fn child(&self, namespace: &str, local: &str) -> Option<&Self> {
+        self.children.iter().find(|child| child.name.is(namespace, local))
+    }
+
+    /// Where its end tag begins; `None` for an element without one (`<a/>`).
+    pub(super) fn end_tag(&self) -> Option<usize> {
+        if self.raw.ends_with("/>") && !self.raw.contains("</") {
+            return None;
+        }
+        self.raw.rfind("</").map(|at| self.range.start + at)
+    }
+
     /// The element as a text that can stand anywhere.
     pub(super) fn alone(&self) -> String {
         let (begin, rest) = self.raw.split_at(self.name_end);
@@ -102,6 +117,7 @@ pub(super) fn operation<'t>(envelope: &'t Envelope<'_>) -> Result<Element<'t>, M
             continue;
         }
         let (mut closed, began) = open.pop().ok_or(BROKEN)?;
+        closed.range = began..to;
         closed.raw = text.get(began..to).ok_or(BROKEN)?;
         match open.last_mut() {
             Some((parent, _)) => parent.children.push(closed),
@@ -150,5 +166,5 @@ fn element(tag: &BytesStart<'_>, reader: &NsReader<&[u8]>) -> Result<Element<'st
     let (namespace, local) = resolver.resolve_element(tag.name());
     let name = Name { namespace: bound(namespace), local: local.into_inner().to_owned() };
     let name_end = 1 + tag.name().0.len();
-    Ok(Element { name, attributes, text: String::new(), children: Vec::new(), raw: "", name_end, outside })
+    Ok(Element { name, attributes, text: String::new(), children: Vec::new(), range: 0..0, raw: "", name_end, outside })
 }

@@ -56,3 +56,32 @@ async fn uplink_3_1_1_client_certificate() {
     assert_eq!(post(&session, DEVICE_SERVICE, "<tds:GetDeviceInformation/>").await.0, 200);
     scene.stop().await;
 }
+
+/// The head of UPLINK-3-1-1 and UPLINK-4-1-1: GetServices lists the service, with its capabilities only if they are asked for, and they
+/// are those of GetServiceCapabilities.
+#[tokio::test]
+async fn uplink_4_1_1_services_and_capabilities_are_consistent() {
+    let scene = scene(|text, _| text).await;
+    let services = |include: &str| {
+        format!("<tds:GetServices><tds:IncludeCapability>{include}</tds:IncludeCapability></tds:GetServices>")
+    };
+    let (status, without) = post(&scene.session, DEVICE_SERVICE, &services("false")).await;
+    assert!(
+        status == 200 && without.contains("/onvif/uplink_service<") && !without.contains("MaxUplinks"),
+        "{without}"
+    );
+    let (_, with) = post(&scene.session, DEVICE_SERVICE, &services("true")).await;
+    let (_, own) = post(&scene.session, SERVICE, "<tup:GetServiceCapabilities/>").await;
+    let attributes =
+        |body: &str| body.split(" MaxUplinks").nth(1).and_then(|rest| rest.split('>').next()).map(str::to_owned);
+    assert!(attributes(&own).is_some());
+    assert_eq!(attributes(&with), attributes(&own));
+    let (_, capabilities) = post(
+        &scene.session,
+        DEVICE_SERVICE,
+        "<tds:GetCapabilities><tds:Category>All</tds:Category></tds:GetCapabilities>",
+    )
+    .await;
+    assert!(capabilities.contains("/onvif/uplink_service<"), "{capabilities}");
+    scene.stop().await;
+}

@@ -24,7 +24,8 @@ const ACCOUNTS: &str = "accounts:\n  - { username: admin, level: Administrator, 
 async fn local(devices: &[&str]) -> (Site, Sidecar, SocketAddr) {
     let site = Site::new(devices);
     let nobody = crate::support::device::nobody().await;
-    let lines: Vec<_> = devices.iter().map(|name| Line::new(name, nobody, format!("https://{nobody}/{name}"))).collect();
+    let lines: Vec<_> =
+        devices.iter().map(|name| Line::new(name, nobody, format!("https://{nobody}/{name}"))).collect();
     site.write(&format!("{}{ACCOUNTS}", document(&lines)));
     std::fs::write(site.path().join("admin.txt"), "secret\n").expect("written");
     std::fs::write(site.path().join("viewer.txt"), "look").expect("written");
@@ -62,10 +63,16 @@ async fn digest(
     let (status, head, _) = send(to, path, "", &message).await;
     assert_eq!(status, 401);
     let name = if algorithm == Algorithm::Md5 { "MD5" } else { "SHA-256" };
-    let is_ours = |line: &&str| line.to_ascii_lowercase().starts_with("www-authenticate: digest") && line.contains(name);
+    let is_ours =
+        |line: &&str| line.to_ascii_lowercase().starts_with("www-authenticate: digest") && line.contains(name);
     let challenge = head.lines().find(is_ours).expect("a challenge");
     let field = |name: &str| {
-        challenge.split(&format!("{name}=\"")).nth(1).and_then(|rest| rest.split('"').next()).expect("a field").to_owned()
+        challenge
+            .split(&format!("{name}=\""))
+            .nth(1)
+            .and_then(|rest| rest.split('"').next())
+            .expect("a field")
+            .to_owned()
     };
     let (realm, nonce) = (field("realm"), field("nonce"));
     let a1 = algorithm.hash(&format!("{user}:{realm}:{password}"));
