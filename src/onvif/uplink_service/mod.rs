@@ -84,10 +84,10 @@ impl Handler for UplinkService {
         Box::pin(async move {
             match shared.look(request, &kind, ours).await {
                 Looked::Answered(response) => *response,
-                Looked::GoesOn(request, None) => inner.handle(request).await,
+                Looked::GoesOn(request, None) => inner.handle(*request).await,
                 Looked::GoesOn(request, Some(wanted)) => {
                     let capabilities = shared.store.capabilities();
-                    services::completed(inner.handle(request).await, &wanted, &capabilities).await
+                    services::completed(inner.handle(*request).await, &wanted, &capabilities).await
                 }
             }
         })
@@ -111,7 +111,7 @@ fn refuse(request: &Request, kind: &Media) -> Option<Response> {
 enum Looked {
     Answered(Box<Response>),
     /// To the device; its answer is completed if it lists services.
-    GoesOn(Request, Option<Wanted>),
+    GoesOn(Box<Request>, Option<Wanted>),
 }
 
 impl Shared {
@@ -130,11 +130,11 @@ impl Shared {
                     Some(response) => Looked::Answered(response),
                     None => {
                         let wanted = Wanted::of(&mut parts, &bytes, kind.charset.as_deref());
-                        Looked::GoesOn(again(parts, bytes, trailers), wanted)
+                        Looked::GoesOn(Box::new(again(parts, bytes, trailers)), wanted)
                     }
                 };
             }
-            Gathered::Larger(body) if !ours => return Looked::GoesOn(Request::from_parts(parts, body), None),
+            Gathered::Larger(body) if !ours => return Looked::GoesOn(Box::new(Request::from_parts(parts, body)), None),
             Gathered::Larger(_) => {
                 let sentence = format!("the message is longer than {MESSAGE_MAX} bytes");
                 Fault::sender(&["InvalidArgs"], sentence).with_status(StatusCode::PAYLOAD_TOO_LARGE)

@@ -61,7 +61,8 @@ impl Wanted {
         };
         let services = operation.name.is(DEVICE, "GetServices");
         let of_all = operation.child(DEVICE, "Category").is_none() || is("Category", ["All", "All"]);
-        if !services && !(operation.name.is(DEVICE, "GetCapabilities") && of_all) {
+        let capabilities = operation.name.is(DEVICE, "GetCapabilities") && of_all;
+        if !services && !capabilities {
             return None;
         }
         parts.headers.remove(header::ACCEPT_ENCODING);
