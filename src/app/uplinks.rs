@@ -14,6 +14,7 @@ use crate::{
         store::{ConfigStore, Edit, Entry, StoreError},
     },
     model::{
+        address::RemoteAddress,
         authorization::{Authorization, Trust},
         status::{Snapshot, Status, StatusBoard},
         uplink::Uplink,
@@ -25,6 +26,9 @@ use crate::{
 /// How long an operation waits until what it wrote is in force. The file is looked at as soon as it is written; beyond this the
 /// change is made all the same, a little later.
 const IN_FORCE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Longest reason in an audit line, characters; it quotes the one who asked.
+const REASON_MAX: usize = 300;
 
 /// The document in force.
 #[derive(Debug, Default)]
@@ -56,7 +60,17 @@ impl Uplinks {
     }
 
     async fn change(&self, device: &str, edit: Edit) -> Result<(), StoreError> {
-        let written = self.store.change(device, edit).await?;
+        let (operation, remote) = match &edit {
+            Edit::Set(entry) => ("SetUplink", &entry.remote_address),
+            Edit::Delete(remote) => ("DeleteUplink", remote),
+        };
+        // Shown without what may be a secret in it.
+        let remote = RemoteAddress::parse(remote).map_or_else(|_| "no address".to_owned(), |remote| remote.to_string());
+        let written = self.store.change(device, edit).await.inspect_err(|error| {
+            let reason: String = error.to_string().chars().take(REASON_MAX).flat_map(char::escape_debug).collect();
+            tracing::info!(target: "audit", device, operation, remote, reason, "not changed");
+        })?;
+        tracing::info!(target: "audit", device, operation, remote, "changed");
         // A full channel means that it is about to look anyway.
         let _ = self.reload.try_send(());
         let mut current = self.current.clone();

@@ -53,6 +53,7 @@ pub enum Command {
 Examples:
   onvif-uplink run --config /etc/onvif-uplink/uplinks.yaml
   ONVIF_UPLINK_CONFIG=/etc/onvif-uplink/uplinks.yaml onvif-uplink run --admin 0.0.0.0:9600
+  onvif-uplink run --config uplinks.yaml --onvif 127.0.0.1:8899      uplinks can be set by ONVIF tools
 
 A bad configuration does not end it: it says so in log, metric and status, and takes the mended file at once.")]
     Run(Run),

@@ -183,7 +183,9 @@ impl Gate for LocalGate {
             let nobody = Err(Denied::Digest { stale: false, sentence: "reading the accounts was interrupted" });
             match identified.unwrap_or(nobody) {
                 Err(denied) => Err(Box::new(self.0.refusal(&denied, envelope.version))),
-                Ok((_, level)) if subject.allowed(&Rights::of(std::slice::from_ref(&level), &Access::default())) => Ok(()),
+                Ok((_, level)) if subject.allowed(&Rights::of(std::slice::from_ref(&level), &Access::default())) => {
+                    Ok(())
+                }
                 Ok((user, level)) => {
                     tracing::warn!(target: "audit", user, %level, operation = %subject, "refused at the local ONVIF listener");
                     let sentence = format!("the level {level} of this account does not allow {subject}");

@@ -10,7 +10,7 @@ use crate::{
     base::http::{Body, Response},
     config::store::StoreError,
     model::access::operations::UPLINK,
-    onvif::soap::{SOAP_11, SOAP_12, Version, fault::Fault},
+    onvif::soap::{SOAP_11, SOAP_12, Version, fault::Fault, text::is_character},
 };
 
 /// The body of GetServiceCapabilitiesResponse.
@@ -56,6 +56,8 @@ pub(super) fn uplinks(uplinks: &[Shown]) -> String {
 
 fn element(text: &mut String, name: &str, value: Option<&str>) {
     if let Some(value) = value {
+        // A sentence may quote what a remote sent; XML has no control characters.
+        let value: String = value.chars().map(|c| if is_character(c) { c } else { '\u{fffd}' }).collect();
         let _ = write!(text, "<tup:{name}>{}</tup:{name}>", escape(value));
     }
 }

@@ -1,5 +1,7 @@
 //! What clients send: of several releases, with any prefix, wrong in one way each.
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::onvif::{soap::envelope::read, uplink_service::tree};
 
@@ -100,4 +102,25 @@ fn what_is_no_value_is_an_invalid_value() {
     );
     let huge = format!("{SMALL}<v:a>{}</v:a>", "x".repeat(20_000));
     assert!(fault(&huge).contains("InvalidArgVal"));
+}
+
+proptest! {
+    #[test]
+    fn no_damage_to_a_message_panics_and_what_is_kept_is_sound(at in 0usize..400, with in "[ <>/&;:=\"'!\\[\\]a-z\u{0}-\u{1f}]{0,6}") {
+        let mut message = format!(
+            "<s:Envelope xmlns:s=\"http://www.w3.org/2003/05/soap-envelope\" xmlns:u=\"{UPLINK}\"><s:Body><u:SetUplink><u:Configuration a=\"1\">\
+             {SMALL}<v:x xmlns:v=\"urn:v\" v:b='2'>t&amp;<![CDATA[<]]></v:x></u:Configuration></u:SetUplink></s:Body></s:Envelope>"
+        );
+        let at = at.min(message.len() - 1);
+        message.replace_range(at..=at, &with);
+        if let Ok(envelope) = read(message.as_bytes(), None)
+            && let Ok(operation) = tree::operation(&envelope)
+            && let Ok(entry) = set_uplink(&operation)
+        {
+            prop_assert!(!entry.remote_address.is_empty() && !entry.user_level.is_empty());
+            if let Some(kept) = entry.extensions {
+                prop_assert!(Extensions::parse(&kept).is_ok(), "{kept}");
+            }
+        }
+    }
 }

@@ -48,7 +48,7 @@ impl UplinkStore for Fake {
             },
             extensions: Some(extensions),
             state: State::Online(Default::default()),
-            error: Some("dial: <refused>".to_owned()),
+            error: Some("dial: <refused>\u{1b}".to_owned()),
         }]
     }
 
@@ -123,7 +123,7 @@ async fn the_uplinks_come_in_the_order_of_the_wsdl_with_what_a_vendor_added() {
     let (status, body) = post(&service, "<t:GetUplinks/>").await;
     let configuration = "<tup:Configuration a=\"1\"><tup:RemoteAddress>https://a/?x=1&amp;y</tup:RemoteAddress><tup:CertificateID>c\
                          </tup:CertificateID><tup:UserLevel>Operator Guards</tup:UserLevel><tup:Status>Connected</tup:Status>\
-                         <tup:CertPathValidationPolicyID>p</tup:CertPathValidationPolicyID><tup:Error>dial: &lt;refused&gt;</tup:Error>\
+                         <tup:CertPathValidationPolicyID>p</tup:CertPathValidationPolicyID><tup:Error>dial: &lt;refused&gt;\u{fffd}</tup:Error>\
                          <v:x xmlns:v=\"urn:v\"/></tup:Configuration>";
     assert!(status == 200 && body.contains(configuration), "{body}");
     envelope::read(body.as_bytes(), Some("utf-8")).expect("what we write we can read");

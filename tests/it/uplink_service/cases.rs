@@ -85,3 +85,24 @@ async fn uplink_4_1_1_services_and_capabilities_are_consistent() {
     assert!(capabilities.contains("/onvif/uplink_service<"), "{capabilities}");
     scene.stop().await;
 }
+
+/// A client of the first release: another order, no namespace prefix, and the word of its text.
+#[tokio::test]
+async fn a_client_of_18_12_sets_and_sees_its_words() {
+    let words = "    uplinkService: { onlineStatus: Online }\n    uplinks:";
+    let scene = scene(|text, _| text.replacen("    uplinks:", words, 1)).await;
+    let endpoint = Remote::start(&scene.site.authority).await;
+    // The authority of this test must be trusted; a policy did not exist then and is the configuration's.
+    let first = set(&endpoint.remote(), USUAL);
+    assert_eq!(post(&scene.session, SERVICE, &first).await.0, 200);
+    let _session = endpoint.upgrade().await;
+    scene.until(&endpoint.remote(), Status::Online).await;
+    assert!(scene.uplinks().await.contains("<tup:Status>Online</tup:Status>"));
+    let unknown = "<SetUplink xmlns=\"http://www.onvif.org/ver10/uplink/wsdl\"><Configuration><CertificateID>none</CertificateID>\
+                   <Status>Offline</Status><UserLevel>User</UserLevel><RemoteAddress>https://new/</RemoteAddress></Configuration></SetUplink>";
+    let (status, body) = post(&scene.session, SERVICE, unknown).await;
+    assert!(status == 400 && body.contains("ter:CertificateID<"), "{body}");
+    let (status, body) = post(&scene.session, SERVICE, &unknown.replace("none", "c-camera-1")).await;
+    assert!(status == 200 && scene.uplinks().await.contains("https://new/"), "{body}");
+    scene.stop().await;
+}
