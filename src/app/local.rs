@@ -66,6 +66,9 @@ impl Local {
         };
         let listener = TcpListener::bind(address).await.map_err(explain)?;
         let address = listener.local_addr()?;
+        if !address.ip().to_canonical().is_loopback() {
+            tracing::warn!(%address, "the local ONVIF listener speaks plain HTTP and is not on loopback");
+        }
         let gate = LocalGate::new(Arc::new(Configured(uplinks.current.clone())));
         Ok(Self { listener, address, service: Arc::new(Service { uplinks, gate: Arc::new(gate) }) })
     }
@@ -199,6 +202,9 @@ struct Configured(watch::Receiver<Arc<Current>>);
 impl Accounts for Configured {
     fn find(&self, username: &str) -> Option<(UserLevel, Secret)> {
         let current = Arc::clone(&self.0.borrow());
+        if current.configuration.accounts.is_empty() {
+            tracing::warn!("somebody tried the local ONVIF listener, but the configuration has no `accounts`");
+        }
         let account = current.configuration.accounts.iter().find(|account| account.username == username)?;
         let mut password = String::new();
         let read = std::fs::File::open(&account.password_file)

@@ -19,6 +19,7 @@ use crate::{
         status::{Snapshot, Status, StatusBoard},
         uplink::Uplink,
         uplink_service::OnlineWord,
+        user_level::UserLevel,
     },
     onvif::uplink_service::store::{Capabilities, Shown, State, UplinkStore},
 };
@@ -66,7 +67,7 @@ impl Uplinks {
         };
         // Shown without what may be a secret in it.
         let remote = RemoteAddress::parse(remote).map_or_else(|_| "no address".to_owned(), |remote| remote.to_string());
-        let written = self.store.change(device, edit).await.inspect_err(|error| {
+        let written = self.store.change(device, edit.clone()).await.inspect_err(|error| {
             let reason: String = error.to_string().chars().take(REASON_MAX).flat_map(char::escape_debug).collect();
             tracing::info!(target: "audit", device, operation, remote, reason, "not changed");
         })?;
@@ -74,7 +75,9 @@ impl Uplinks {
         // A full channel means that it is about to look anyway.
         let _ = self.reload.try_send(());
         let mut current = self.current.clone();
-        let in_force = current.wait_for(|current| current.text == written.text);
+        // Somebody else may have changed it again before it was looked at.
+        let in_force =
+            current.wait_for(|current| current.text == written.text || is_made(&current.configuration, device, &edit));
         if timeout(IN_FORCE_PATIENCE, in_force).await.is_err() {
             tracing::warn!(device, "what the uplink configuration service wrote is not in force yet");
         }
@@ -125,8 +128,25 @@ impl UplinkStore for DeviceUplinks {
     }
 }
 
-fn shown(uplink: &Uplink, device: &ConfiguredDevice, all: &Snapshot) -> Shown {
-    let remote = uplink.remote.as_configured();
+/// Whether a configuration has what a change was to make.
+fn is_made(configuration: &Configuration, device: &str, edit: &Edit) -> bool {
+    let of = |remote: &str| {
+        let mut all = configuration.desired.iter().map(|(_, uplink)| uplink);
+        all.find(|uplink| uplink.device.name == device && uplink.remote.as_configured() == remote)
+    };
+    match edit {
+        Edit::Delete(remote) => of(remote).is_none(),
+        Edit::Set(entry) => of(&entry.remote_address).is_some_and(|uplink| {
+            let levels = entry.user_level.iter().map(|level| UserLevel::parse(level));
+            let wanted = Entry { user_level: Vec::new(), extensions: None, ..entry.clone() };
+            let found = Entry { user_level: Vec::new(), ..entry_of(uplink) };
+            found == wanted && levels.eq(uplink.user_level.iter().cloned().map(Ok))
+        }),
+    }
+}
+
+/// An uplink in the words of SetUplink.
+fn entry_of(uplink: &Uplink) -> Entry {
     let (certificate_id, authorization_server) = match &uplink.authorization {
         Authorization::Mtls(certificate) => (Some(certificate.id.clone()), None),
         Authorization::AccessToken(token) => (None, Some(token.server.id.clone())),
@@ -136,18 +156,23 @@ fn shown(uplink: &Uplink, device: &ConfiguredDevice, all: &Snapshot) -> Shown {
         Trust::SystemRoots => None,
         Trust::Policy(policy) => Some(policy.id.clone()),
     };
+    Entry {
+        remote_address: uplink.remote.as_configured().to_owned(),
+        certificate_id,
+        authorization_server,
+        user_level: uplink.user_level.iter().map(ToString::to_string).collect(),
+        cert_path_validation_policy_id: policy,
+        extensions: None,
+    }
+}
+
+fn shown(uplink: &Uplink, device: &ConfiguredDevice, all: &Snapshot) -> Shown {
+    let remote = uplink.remote.as_configured();
     let status = all.uplinks.get(&uplink.key());
     let extensions =
         device.uplinks.iter().find(|(known, _)| known == remote).and_then(|(_, extensions)| extensions.clone());
     Shown {
-        entry: Entry {
-            remote_address: remote.to_owned(),
-            certificate_id,
-            authorization_server,
-            user_level: uplink.user_level.iter().map(ToString::to_string).collect(),
-            cert_path_validation_policy_id: policy,
-            extensions: None,
-        },
+        entry: entry_of(uplink),
         extensions,
         state: state(status.map_or(Status::Offline, |status| status.status), device.service.online_word),
         error: status
@@ -163,3 +188,7 @@ fn state(status: Status, online: OnlineWord) -> State {
         Status::Online => State::Online(online),
     }
 }
+
+#[cfg(test)]
+#[path = "uplinks_tests.rs"]
+mod tests;
