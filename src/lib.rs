@@ -16,7 +16,7 @@
 //! - `model` knows no I/O.
 //! - Only `transport` dials outward, only `forward` dials loopback, and never an address taken from a peer's message.
 //! - Only `config` reads and writes configuration files; only `tls`, `authz` and `device` read secrets, and `app` the passwords of
-//!   local accounts.
+//!   local accounts; the emulator's own account aside.
 //! - A reload never touches an unchanged uplink.
 //! - No task outlives `App::run`.
 //! - No network input can panic. Every queue, body, header list, timeout and stream count has a named limit with its reason.

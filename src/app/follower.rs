@@ -11,6 +11,7 @@ use crate::{
         self, Served,
         source::{Document, SourceError},
     },
+    forward::rtsp::probe::Ways,
     model::status::{ConfigStatus, StatusBoard},
     uplink::supervisor::Supervisor,
 };
@@ -25,6 +26,7 @@ pub(super) struct Follower<'a> {
     pub(super) readiness: &'a Readiness,
     pub(super) reloads: &'a Reloads,
     pub(super) served: &'a Served,
+    pub(super) ways: &'a Ways,
     pub(super) current: &'a watch::Sender<Arc<Current>>,
     pub(super) exit_on_invalid: bool,
 }
@@ -42,6 +44,7 @@ impl Follower<'_> {
         match result {
             Ok(current) => {
                 let uplinks = current.configuration.desired.len();
+                self.ways.follow(current.configuration.desired.devices());
                 self.supervisor.apply(current.configuration.desired.clone());
                 self.current.send_replace(Arc::new(current));
                 let mut generation = 0;

@@ -43,7 +43,7 @@ use crate::{
         watch::FileWatcher,
     },
     config::{self, FileStore, Served, file::FileSource, source::ConfigSource},
-    forward::Routes,
+    forward::{Routes, rtsp::probe::Ways},
     model::{address::Scheme, authorization::AuthorizationMode, status::StatusBoard, uplink::Uplink},
     onvif::{
         level::{Level, addresses::Directory},
@@ -103,6 +103,8 @@ pub struct App {
     reloads: Reloads,
     source: Box<dyn ConfigSource>,
     served: Served,
+    /// How RTSP reaches the devices; probed here, used by the uplinks.
+    ways: Arc<Ways>,
     supervisor: Supervisor,
     current: watch::Sender<Arc<Current>>,
     /// Ends with the app, after the uplinks that it wakes.
@@ -150,10 +152,11 @@ impl App {
             Some(address) => Some(Local::bind(address, Arc::clone(&uplinks)).await?),
             None => None,
         };
+        let ways = Ways::new(Arc::clone(&board));
         let parts = Parts {
             authorizers,
             transports,
-            handler: handler(options.trace_requests, uplinks),
+            handler: handler(options.trace_requests, Arc::clone(&ways), uplinks),
             board: Arc::clone(&board),
             network: network.subscribe(),
             metrics: uplink_metrics,
@@ -170,6 +173,7 @@ impl App {
             reloads,
             source: Box::new(FileSource::new(options.config, watcher)),
             served: served(),
+            ways,
             supervisor,
             current,
             _network: network,
@@ -222,6 +226,7 @@ impl App {
                     reloads: &self.reloads,
                     served: &self.served,
                     current: &self.current,
+                    ways: &self.ways,
                     exit_on_invalid: self.exit_on_invalid,
                 },
             )
@@ -305,6 +310,7 @@ fn served() -> Served {
         authorization_modes: vec![MutualTls::MODE, AccessTokens::MODE],
         h2c: true,
         accounts: true,
+        rtsp: true,
         ..Served::default()
     }
 }
@@ -327,10 +333,10 @@ fn transports(reach: Reach) -> BTreeMap<Scheme, Arc<dyn Transport>> {
 }
 
 /// What answers the requests of an uplink; a new handler is put into this chain.
-fn handler(trace_requests: bool, uplinks: Arc<Uplinks>) -> MakeHandler {
+fn handler(trace_requests: bool, ways: Arc<Ways>, uplinks: Arc<Uplinks>) -> MakeHandler {
     let directory = Directory::default();
     Arc::new(move |uplink: &Uplink| {
-        let forward: Arc<dyn Handler> = Arc::new(Routes::new(&uplink.device));
+        let forward: Arc<dyn Handler> = Arc::new(Routes::with_way(&uplink.device, ways.of(&uplink.device)));
         let placed: Arc<dyn Handler> = Arc::new(Misplaced::new(forward));
         let allowed: Arc<dyn Handler> = Arc::new(Level::new(placed, uplink, &directory));
         let store = uplinks.of(&uplink.device.name);

@@ -17,6 +17,7 @@ use crate::{
         address::RemoteAddress,
         authorization::{Authorization, Trust},
         status::{Snapshot, Status, StatusBoard},
+        streaming::Streaming,
         uplink::Uplink,
         uplink_service::OnlineWord,
         user_level::UserLevel,
@@ -95,12 +96,14 @@ impl UplinkStore for DeviceUplinks {
         let current = Arc::clone(&self.uplinks.current.borrow());
         let service = current.configuration.device(&self.device).map(|device| device.service).unwrap_or_default();
         let served = &self.uplinks.served;
+        let all = self.uplinks.board.snapshot();
+        // Not known before the first look at the device, which comes with the configuration.
+        let streaming = all.devices.get(&self.device).and_then(|device| device.streaming.as_ref());
         Capabilities {
             max_uplinks: service.max_uplinks,
             protocols: served.schemes.iter().map(ToString::to_string).collect(),
             authorization_modes: served.authorization_modes.iter().map(|mode| mode.as_str().to_owned()).collect(),
-            // RTSP over HTTP and over WebSocket both go through an uplink.
-            streaming_over_uplink: true,
+            streaming_over_uplink: streaming.is_some_and(Streaming::over_uplink),
         }
     }
 

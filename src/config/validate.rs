@@ -23,6 +23,7 @@ use crate::model::{
     extensions::Extensions,
     lab::Lab,
     network::Network,
+    streaming::RtspVia,
     tls_choices::TlsChoices,
     uplink::Uplink,
     uplink_service::UplinkService,
@@ -91,10 +92,11 @@ fn read_device<'n>(
         }
         loopback(at, &[DeviceScheme::Rtsp], errors)
     });
+    let rtsp_via = rtsp_via(&fields, errors);
     let connect_ports = fields.optional("connectPorts").map(|at| connect_ports(at, errors)).unwrap_or_default();
     let credentials = credentials(&fields, context, errors);
     let paths = access::paths(&fields, errors);
-    let device = name.zip(http).map(|(name, http)| Device { name, http, rtsp, connect_ports, credentials });
+    let device = name.zip(http).map(|(name, http)| Device { name, http, rtsp, rtsp_via, connect_ports, credentials });
     let service = service::uplink_service(&fields, errors);
     let of_device = OfDevice { references: named.0, roles: named.1, paths: &paths, service, context };
     let list = fields.required("uplinks", errors)?;
@@ -139,6 +141,18 @@ fn loopback(cursor: &Cursor<'_>, schemes: &[DeviceScheme], errors: &mut Errors) 
         return None;
     }
     Some(url)
+}
+
+fn rtsp_via(fields: &Fields<'_>, errors: &mut Errors) -> RtspVia {
+    let Some((text, at)) = fields.optional_text("rtspVia", errors) else { return RtspVia::Auto };
+    let Some((_, via)) = RtspVia::WORDS.into_iter().find(|(word, _)| *word == text) else {
+        errors.at(at, format!("`{text}` is no way for RTSP; write auto, device or bridge"));
+        return RtspVia::Auto;
+    };
+    if via == RtspVia::Bridge && fields.optional("rtsp").is_none() {
+        errors.at(at, "the bridge needs the address of the device's RTSP service; set rtsp");
+    }
+    via
 }
 
 fn connect_ports(cursor: &Cursor<'_>, errors: &mut Errors) -> BTreeSet<u16> {

@@ -106,3 +106,18 @@ async fn a_client_of_18_12_sets_and_sees_its_words() {
     assert!(status == 200 && scene.uplinks().await.contains("https://new/"), "{body}");
     scene.stop().await;
 }
+
+/// UPLINK-2-1-1 begins with the capability: it is true exactly when video can be carried.
+#[tokio::test]
+async fn streaming_over_uplink_is_what_forwarding_found_out() {
+    let scene = scene(|text, _| text).await;
+    let streams = scene
+        .sidecar
+        .until("a look at the device", |all| {
+            all.devices.get("camera-1")?.streaming.as_ref().map(|streaming| streaming.over_uplink())
+        })
+        .await;
+    let (_, body) = post(&scene.session, SERVICE, "<tup:GetServiceCapabilities/>").await;
+    assert!(body.contains(&format!("StreamingOverUplink=\"{streams}\"")), "{body}");
+    scene.stop().await;
+}
