@@ -170,6 +170,7 @@ async fn run(arguments: &cli::Run, telemetry: TelemetryView) -> Ended {
         proxies: app::Proxies::from_environment(arguments.proxy_credentials_file.clone()),
         config: arguments.config.clone(),
         admin: arguments.admin,
+        onvif: arguments.onvif,
         grace: arguments.grace_period,
         threads: arguments.threads,
         exit_on_invalid: arguments.exit_on_invalid,
@@ -179,6 +180,9 @@ async fn run(arguments: &cli::Run, telemetry: TelemetryView) -> Ended {
     .await
     .map_err(internal)?;
     tracing::info!(config = %arguments.config.display(), admin = %app.admin_addr(), "sidecar started");
+    if let Some(onvif) = app.onvif_addr() {
+        tracing::info!(%onvif, "the uplink configuration service listens for local tools");
+    }
     let mut hangup = signal(SignalKind::hangup()).map_err(internal)?;
     let reload_now = app.reload_now();
     let hangups = async {

@@ -142,6 +142,7 @@ async fn sidecar(config: &Path, level: LevelHandle) -> io::Result<App> {
         proxies: app::Proxies::default(),
         config: config.to_owned(),
         admin: ADMIN,
+        onvif: None,
         grace: GRACE,
         threads: NonZeroUsize::MIN,
         exit_on_invalid: false,

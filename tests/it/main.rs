@@ -27,6 +27,7 @@ mod smuggling;
 mod support;
 mod tls_choices;
 mod tokens;
+mod uplink_service;
 mod user_levels;
 mod websocket;
 mod wss;

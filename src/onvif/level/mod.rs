@@ -17,7 +17,7 @@ mod fields;
 mod guard;
 pub mod learn;
 mod message;
-mod refuse;
+pub(in crate::onvif) mod refuse;
 
 use std::sync::Arc;
 
