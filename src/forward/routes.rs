@@ -13,7 +13,7 @@ use super::{
     limits::Limits,
     loopback::Loopback,
     neighbour::Neighbour,
-    rtsp::{Ordinary, Rtsp, limits::Times, request::carrier, way::Way},
+    rtsp::{Ordinary, Rtsp, limits::Times, no_port, only_its_port, request::carrier, way::Way},
     websocket::WebSocket,
 };
 use crate::{
@@ -96,6 +96,8 @@ impl Handler for Routes {
                 let rtsp = Arc::clone(&self.rtsp);
                 return Box::pin(async move { rtsp.answer(carrier, request).await });
             }
+            // Whoever may use the RTSP port only may not use what is no RTSP.
+            Ok(None) if only_its_port(&request) => return Box::pin(async { no_port() }),
             Ok(None) => {}
             Err(refusal) => return refuse(refusal.status, refusal.sentence),
         }

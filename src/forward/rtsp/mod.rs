@@ -53,7 +53,7 @@ use super::{
     tunnel::{DeviceEnd, join},
     websocket::{NotOpened, Opened, WebSocket},
 };
-use crate::base::http::{Body, Handler, Request, Response, SessionInfo, text_response};
+use crate::base::http::{Body, Handler, Request, Response, RtspPortOnly, SessionInfo, text_response};
 
 /// Carries RTSP to one neighbour for one uplink.
 pub struct Rtsp {
@@ -93,7 +93,11 @@ impl Rtsp {
             Carrier::Get(cookie) => (cookie, true),
             Carrier::Post(cookie) => (cookie, false),
         };
-        let way = self.way.of_pair(self.times.answer).await;
+        let way = match (only_its_port(&request), self.way.bridge) {
+            (false, _) => self.way.of_pair(self.times.answer).await,
+            (true, Some(address)) => PairWay::Bridge(address),
+            (true, None) => return no_port(),
+        };
         if way == PairWay::Requests {
             return self.ordinary.web.handle(request).await;
         }
@@ -195,8 +199,13 @@ impl Rtsp {
     }
 
     async fn websocket(&self, named: bool, request: Request) -> Response {
+        let way = match (only_its_port(&request), self.way.bridge) {
+            (false, _) => self.way.of_websocket(named),
+            (true, Some(address)) => WebSocketWay::Bridge(address),
+            (true, None) => return no_port(),
+        };
         let (parts, body) = request.into_parts();
-        let address = match self.way.of_websocket(named) {
+        let address = match way {
             WebSocketWay::Bridge(address) => address,
             WebSocketWay::Device => return self.ordinary.websocket.handle(Request::from_parts(parts, body)).await,
             WebSocketWay::DeviceElseBridge(address) => {
@@ -235,6 +244,18 @@ impl Rtsp {
         }
         Ok(response(headers, join(device, body, &self.neighbour.tasks)))
     }
+}
+
+/// Whether only the device's RTSP port may see this conversation.
+pub(super) fn only_its_port(request: &Request) -> bool {
+    request.extensions().get::<RtspPortOnly>().is_some()
+}
+
+pub(super) fn no_port() -> Response {
+    text_response(
+        StatusCode::FORBIDDEN,
+        "this conversation may go to the device's RTSP port only, and none is configured",
+    )
 }
 
 /// Why a request of a pair has no answer of the device.
