@@ -295,7 +295,7 @@ async fn run_camera(arguments: &cli::Camera) -> Ended {
 
 async fn run_demo(arguments: &cli::Demo, telemetry: TelemetryView) -> Ended {
     let dir = arguments.dir.clone().unwrap_or_else(|| std::env::temp_dir().join("onvif-uplink-demo"));
-    let options = demo::Options { dir, front: arguments.front, level: telemetry.level };
+    let options = demo::Options { dir, front: arguments.front, rtsp: arguments.rtsp, level: telemetry.level };
     let demo = Demo::build(options).await.map_err(internal)?;
     say(&demo.welcome());
     let ran = until_stopped(RUNTIME_STOP, |drain| demo.run(drain, say)).await?;

@@ -111,7 +111,7 @@ Examples:
     Camera(Camera),
     /// Camera emulator, sidecar and gateway in one process, with a throw-away PKI
     #[command(
-        after_help = "Example:\n  onvif-uplink demo --front 127.0.0.1:8800\n  then open http://127.0.0.1:8800/camera-1/"
+        after_help = "Example:\n  onvif-uplink demo --front 127.0.0.1:8800\n  then open http://127.0.0.1:8800/camera-1/ in a browser, rtsp://127.0.0.1:8554/camera-1/stream in a player"
     )]
     Demo(Demo),
 }

@@ -123,12 +123,12 @@ fn the_other_commands_are_read() {
         "camera --http 127.0.0.1:8080",
         "camera --http 127.0.0.1:8080 --rtsp 127.0.0.1:8554 --rtsp-tunnel --rtsp-credentials-file f",
         "demo",
-        "demo --dir d --front 127.0.0.1:0",
+        "demo --dir d --front 127.0.0.1:0 --rtsp 127.0.0.1:0",
     ] {
         assert!(read(line).is_ok(), "{line}");
     }
     let Command::Demo(demo) = read("demo").expect("valid").command else { panic!("demo") };
-    assert_eq!(demo.front.to_string(), "127.0.0.1:8800");
+    assert_eq!((demo.front.to_string().as_str(), demo.rtsp.to_string().as_str()), ("127.0.0.1:8800", "127.0.0.1:8554"));
 }
 
 #[test]
