@@ -17,7 +17,7 @@ pub(super) fn parse(text: &str) -> Option<Duration> {
         return None;
     }
     let seconds = part(days, &[('D', 86_400.0)])? + part(time, &[('H', 3600.0), ('M', 60.0), ('S', 1.0)])?;
-    Duration::try_from_secs_f64(seconds).ok().map(|span| span.min(LONGEST))
+    Duration::try_from_secs_f64(seconds.min(LONGEST.as_secs_f64())).ok()
 }
 
 /// Sums up numbers with units, which stand in this order, each once at most.
