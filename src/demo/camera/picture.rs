@@ -1,7 +1,7 @@
 //! The test picture: a pure function of device name, view, frame number and time.
 //!
 //! What stands still (sky, hills, colour bars, clock face, name) is drawn once for each [`View`]; a frame copies it and adds what
-//! moves: the clock, the second hand, the ball, the numbers and the bar code. The hills pan, tilt and zoom, a line says where the
+//! moves: the clock, the second hand, the ball, the numbers and the bar code. The hills pan, tilt and zoom, lines say where the
 //! camera looks, and image settings change what stands still; what measures (numbers, bar code) always looks the same. Motion everywhere in the upper part makes a frozen or
 //! torn stream obvious at a glance, and the milliseconds make delay measurable with a photograph of two screens.
 
@@ -84,13 +84,15 @@ fn backdrop(name: &str, view: View) -> Canvas {
     dial(&mut canvas);
     let image = view.image;
     canvas.adjust(HEADER..barcode::TOP - 8, image.brightness, image.saturation, image.contrast);
-    canvas.shade(16, 52, 420, 126, Colour::rgb(10, 24, 56), 0.45);
+    canvas.shade(16, 52, 420, 100, Colour::rgb(10, 24, 56), 0.45);
     canvas.fill(0, 0, WIDTH, HEADER, Colour::rgb(16, 24, 40));
     canvas.text(16, 10, 2, name, Colour::rgb(255, 255, 255));
     canvas.text(WIDTH - 7 * 2 * GLYPH - 8, 10, 2, "25 fps", Colour::rgb(150, 190, 230));
     let Position { pan, tilt, zoom } = view.position;
-    let line = format!("pan {pan:+.2} tilt {tilt:+.2} zoom {zoom:.2}");
-    canvas.text(30, 156, 1, &line, Colour::rgb(190, 220, 250));
+    let lines = [format!("pan  {pan:+.2}"), format!("tilt {tilt:+.2}"), format!("zoom  {zoom:.2}")];
+    for (row, line) in lines.iter().enumerate() {
+        canvas.text(330, 106 + 14 * row, 1, line, Colour::rgb(190, 220, 250));
+    }
     canvas
 }
 
