@@ -12,6 +12,7 @@ import sys
 from urllib.parse import urlparse
 
 import zeep.helpers
+from lxml import etree
 from onvif import services
 from onvif.client import ONVIFClient
 from onvif.operator import CacheMode
@@ -67,6 +68,11 @@ class Camera:
         return answer
 
 
+def text(value):
+    """What JSON has no form for; elements that zeep leaves as they are become XML."""
+    return etree.tostring(value).decode() if isinstance(value, etree._Element) else str(value)
+
+
 def main():
     address, scheme, user, password, steps = sys.argv[1:]
     camera, validator = Camera(address, scheme, user, password), Validator()
@@ -74,7 +80,7 @@ def main():
         try:
             answer = camera.do(name, operation, arguments)
             invalid = validator.errors(camera.history.last_received["envelope"])
-            print(json.dumps({"answer": zeep.helpers.serialize_object(answer, dict), "invalid": invalid}, default=str))
+            print(json.dumps({"answer": zeep.helpers.serialize_object(answer, dict), "invalid": invalid}, default=text))
         except Exception as error:  # what went wrong is what the test looks at
             print(json.dumps({"fault": fault(error), "error": f"{type(error).__name__}: {error}"}))
 

@@ -21,12 +21,12 @@ const step = (name, method, ...options) => new Promise((resolve) => {
 });
 const pause = (ms) => new Promise((resolve) => { setTimeout(resolve, ms); });
 
-// The first status in which it has arrived, or the last one within 10 s.
-async function arrived(x) {
+// The position as soon as it stands still, or the last one within 10 s.
+async function arrived() {
   let status;
   for (let tries = 0; tries < 50; tries += 1) {
     status = await step('status', 'getStatus', {});
-    if (!status || Math.abs(status.position.x - x) < 0.001) break;
+    if (!status || (status.moveStatus.panTilt === 'IDLE' && status.moveStatus.zoom === 'IDLE')) break;
     await pause(200);
   }
   return status && status.position;
@@ -41,7 +41,7 @@ async function main() {
   found.stream = await step('stream', 'getStreamUri', { protocol: 'RTSP' });
   found.snapshot = await step('snapshot', 'getSnapshotUri', {});
   await step('move', 'absoluteMove', { x: -0.25, y: 0.125, zoom: 0.5 });
-  found.position = await arrived(found.refused.move ? 0 : -0.25);
+  found.position = await arrived();
   found.image = await step('image', 'getImagingSettings', {});
   await step('setImage', 'setImagingSettings', { brightness: 60 });
   found.events = [];
