@@ -7,9 +7,11 @@ use std::time::Duration;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::{
-    Asked, SUBSCRIPTION, Services, VIDEO_SOURCE, date_time, duration,
+    asked::{Asked, SUBSCRIPTION, VIDEO_SOURCE, date_time},
+    duration,
     soap::{Element, Fault},
     subscriptions::{Motion, SUBSCRIPTIONS_MAX},
+    unit::Unit,
 };
 
 pub(super) const NAMESPACE: &str = "http://www.onvif.org/ver10/events/wsdl";
@@ -26,28 +28,28 @@ const WAIT_MAX: Duration = Duration::from_secs(60);
 /// Events in one answer, whatever it asks for.
 const MESSAGES_MAX: usize = 100;
 
-pub(super) async fn answer(services: &Services, asked: &Asked<'_>, operation: &str) -> Result<String, Fault> {
+pub(super) async fn answer(unit: &Unit, asked: &Asked<'_>, operation: &str) -> Result<String, Fault> {
     let (prefix, content) = match (asked.call.operation().0, operation) {
         (NAMESPACE, "GetServiceCapabilities") => {
             ("tev", format!("<tev:Capabilities{}</tev:Capabilities>", capabilities()))
         }
         (NAMESPACE, "GetEventProperties") => ("tev", PROPERTIES.to_owned()),
-        (NAMESPACE, "CreatePullPointSubscription") => ("tev", create(services, asked)?),
-        (NAMESPACE, "PullMessages") => ("tev", pull(services, asked).await?),
+        (NAMESPACE, "CreatePullPointSubscription") => ("tev", create(unit, asked)?),
+        (NAMESPACE, "PullMessages") => ("tev", pull(unit, asked).await?),
         (NAMESPACE, "SetSynchronizationPoint") => {
-            there(services.subscriptions.synchronize(number(asked)?))?;
+            there(unit.subscriptions.synchronize(number(asked)?))?;
             ("tev", String::new())
         }
         (NOTIFICATION, "Renew") => {
             let life = life(asked, asked.call.arguments.value("TerminationTime"), &TERMINATION)?;
-            there(services.subscriptions.renew(number(asked)?, life))?;
+            there(unit.subscriptions.renew(number(asked)?, life))?;
             let (now, end) = (date_time(asked.unix_ms), ending(asked.unix_ms, life));
             let times =
                 format!("<wsnt:TerminationTime>{end}</wsnt:TerminationTime><wsnt:CurrentTime>{now}</wsnt:CurrentTime>");
             ("wsnt", times)
         }
         (NOTIFICATION, "Unsubscribe") => {
-            there(services.subscriptions.close(number(asked)?))?;
+            there(unit.subscriptions.close(number(asked)?))?;
             ("wsnt", String::new())
         }
         _ => return Err(Fault::not_supported()),
@@ -63,16 +65,16 @@ pub(super) fn capabilities() -> String {
     )
 }
 
-fn create(services: &Services, asked: &Asked<'_>) -> Result<String, Fault> {
+fn create(unit: &Unit, asked: &Asked<'_>) -> Result<String, Fault> {
     if let Some(filter) = asked.call.arguments.child("Filter") {
         check(filter)?;
     }
     let life = life(asked, asked.call.arguments.value("InitialTerminationTime"), &INITIAL_TERMINATION)?;
-    let number = services.subscriptions.open(life).ok_or(Fault::receiver(
+    let number = unit.subscriptions.open(life).ok_or(Fault::receiver(
         &["wsnt:SubscribeCreationFailedFault"],
         "The camera has no room for another pull point; end one with Unsubscribe or wait until one ends.",
     ))?;
-    services.journal.note(&date_time(asked.unix_ms), &format!("CreatePullPointSubscription: {number}"));
+    unit.journal.note(&date_time(asked.unix_ms), &format!("CreatePullPointSubscription: {number}"));
     let (address, now) = (&asked.addresses.http, date_time(asked.unix_ms));
     Ok(format!(
         "<tev:SubscriptionReference><wsa:Address>{address}{SUBSCRIPTION}{number}</wsa:Address></tev:SubscriptionReference>\
@@ -81,12 +83,12 @@ fn create(services: &Services, asked: &Asked<'_>) -> Result<String, Fault> {
     ))
 }
 
-async fn pull(services: &Services, asked: &Asked<'_>) -> Result<String, Fault> {
+async fn pull(unit: &Unit, asked: &Asked<'_>) -> Result<String, Fault> {
     let wrong = || Fault::sender(&["ter:InvalidArgVal"], "Timeout is no duration, or MessageLimit no number above 0.");
     let time = duration::parse(asked.need("Timeout")?).ok_or_else(wrong)?.min(WAIT_MAX);
     let most = asked.need("MessageLimit")?.parse::<u32>().ok().filter(|most| *most > 0).ok_or_else(wrong)?;
     let began = tokio::time::Instant::now();
-    let pulled = services.subscriptions.pull(number(asked)?, time, (most as usize).min(MESSAGES_MAX)).await;
+    let pulled = unit.subscriptions.pull(number(asked)?, time, (most as usize).min(MESSAGES_MAX)).await;
     let (events, life) = pulled.ok_or(GONE)?;
     let now = asked.unix_ms.saturating_add(began.elapsed().as_millis() as u64);
     let messages: String = events.into_iter().map(|motion| message(motion, now)).collect();

@@ -1,13 +1,17 @@
 //! The imaging service (Imaging Service Specification): brightness, saturation and contrast of the picture.
 
-use super::{Asked, Services, VIDEO_SOURCE, date_time, soap::Fault, token};
+use super::{
+    asked::{Asked, VIDEO_SOURCE, date_time, token},
+    soap::Fault,
+    unit::Unit,
+};
 use crate::demo::camera::optics::{Image, SETTING};
 
 pub(super) const NAMESPACE: &str = "http://www.onvif.org/ver20/imaging/wsdl";
 /// Attributes and content of the service's capabilities.
 pub(super) const CAPABILITIES: &str = " ImageStabilization=\"false\">";
 
-pub(super) fn answer(services: &Services, asked: &Asked<'_>, operation: &str) -> Result<String, Fault> {
+pub(super) fn answer(unit: &Unit, asked: &Asked<'_>, operation: &str) -> Result<String, Fault> {
     if operation == "GetServiceCapabilities" {
         return Ok(format!(
             "<timg:{operation}Response><timg:Capabilities{CAPABILITIES}</timg:Capabilities></timg:{operation}Response>"
@@ -15,14 +19,14 @@ pub(super) fn answer(services: &Services, asked: &Asked<'_>, operation: &str) ->
     }
     token(asked.need("VideoSourceToken")?, VIDEO_SOURCE, &["ter:InvalidArgVal", "ter:NoSource"])?;
     let content = match operation {
-        "GetImagingSettings" => settings(services.optics.image()),
+        "GetImagingSettings" => settings(unit.optics.image()),
         "SetImagingSettings" => {
-            let image = wanted(asked, services.optics.image())?;
-            services.optics.set_image(image);
+            let image = wanted(asked, unit.optics.image())?;
+            unit.optics.set_image(image);
             let Image { brightness, saturation, contrast } = image;
             let line =
                 format!("SetImagingSettings: brightness {brightness} saturation {saturation} contrast {contrast}");
-            services.journal.note(&date_time(asked.unix_ms), &line);
+            unit.journal.note(&date_time(asked.unix_ms), &line);
             String::new()
         }
         "GetOptions" => {

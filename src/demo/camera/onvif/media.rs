@@ -1,6 +1,10 @@
 //! The media service (Media Service Specification): one profile of one video source, encoded as JPEG.
 
-use super::{Addresses, Asked, PROFILE, VIDEO_SOURCE, ptz, soap::Fault, token};
+use super::{
+    asked::{Addresses, Asked, PROFILE, VIDEO_SOURCE, token},
+    ptz,
+    soap::Fault,
+};
 use crate::demo::camera::{
     canvas::{HEIGHT, WIDTH},
     picture::FRAME_RATE,

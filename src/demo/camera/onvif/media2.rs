@@ -1,7 +1,7 @@
 //! The media2 service (Media2 Service Specification): the same profile as of the media service, for clients of Profile T.
 
 use super::{
-    Asked, PROFILE,
+    asked::{Asked, PROFILE, token},
     media::{self, BIT_RATE, ENCODER_CONFIGURATION, MULTICAST, NAME, SOURCE_CONFIGURATION},
     ptz,
     soap::{Element, Fault},
@@ -74,7 +74,7 @@ pub(super) fn capabilities(rtsp: bool) -> String {
 fn profiles(asked: &Asked<'_>) -> Result<String, Fault> {
     let arguments = &asked.call.arguments;
     if let Some(found) = arguments.value("Token") {
-        super::token(found, PROFILE, &["ter:InvalidArgVal", "ter:NoProfile"])?;
+        token(found, PROFILE, &["ter:InvalidArgVal", "ter:NoProfile"])?;
     }
     let wanted: Vec<&str> = arguments.all("Type").map(Element::text).collect();
     let configurations: String = [

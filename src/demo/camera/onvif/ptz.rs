@@ -1,17 +1,15 @@
 //! The PTZ service (PTZ Service Specification): one node that turns and zooms; the picture and GetStatus show where it is.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::time::Duration;
 
 use quick_xml::escape::escape;
 
 use super::{
-    Asked, Services, date_time, duration,
+    asked::{Asked, date_time, token},
+    duration,
+    presets::{PRESETS_MAX, Preset},
     soap::{Element, Fault},
-    token,
+    unit::Unit,
 };
 use crate::demo::camera::optics::{Position, TURN, Vector, ZOOM};
 
@@ -20,27 +18,13 @@ pub(super) const NAMESPACE: &str = "http://www.onvif.org/ver20/ptz/wsdl";
 pub(super) const CAPABILITIES: &str = " EFlip=\"false\" Reverse=\"false\" MoveStatus=\"true\" StatusPosition=\"true\">";
 const CONFIGURATION: &str = "PTZConfig_1";
 const NODE: &str = "PTZNode_1";
-/// Presets that are kept; what clients show on one page.
-const PRESETS_MAX: usize = 32;
-/// Letters of a preset's name; ONVIF's tokens have 64.
-const NAME_MAX: usize = 64;
 /// How long a movement without a timeout goes on; also the most that a timeout may ask for.
 const RUN_USUAL: Duration = Duration::from_secs(10);
 const RUN_MAX: Duration = Duration::from_secs(60);
 /// The generic spaces begin with this.
 const SPACES: &str = "http://www.onvif.org/ver10/tptz/";
 
-/// The positions that clients have stored, by token.
-#[derive(Debug, Default)]
-pub(super) struct Presets(Mutex<BTreeMap<u32, (String, Position)>>);
-
-impl Presets {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<u32, (String, Position)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-pub(super) fn answer(services: &Services, asked: &Asked<'_>, operation: &str) -> Result<String, Fault> {
+pub(super) fn answer(unit: &Unit, asked: &Asked<'_>, operation: &str) -> Result<String, Fault> {
     let content = match operation {
         "GetServiceCapabilities" => format!("<tptz:Capabilities{CAPABILITIES}</tptz:Capabilities>"),
         "GetNodes" => node("tptz:PTZNode"),
@@ -67,19 +51,19 @@ pub(super) fn answer(services: &Services, asked: &Asked<'_>, operation: &str) ->
         }
         _ => {
             asked.profile()?;
-            return moved(services, asked, operation);
+            return moved(unit, asked, operation);
         }
     };
     Ok(format!("<tptz:{operation}Response>{content}</tptz:{operation}Response>"))
 }
 
 /// The operations that move the profile's camera or say where it is.
-fn moved(services: &Services, asked: &Asked<'_>, operation: &str) -> Result<String, Fault> {
-    let (optics, arguments) = (&services.optics, &asked.call.arguments);
+fn moved(unit: &Unit, asked: &Asked<'_>, operation: &str) -> Result<String, Fault> {
+    let (optics, arguments) = (&unit.optics, &asked.call.arguments);
     let mut content = String::new();
     match operation {
-        "GetStatus" => content = status(services, asked),
-        "GetPresets" => content = presets(&services.presets),
+        "GetStatus" => content = status(unit, asked),
+        "GetPresets" => content = presets(unit),
         "ContinuousMove" => {
             let velocity = vector(required(arguments, "Velocity")?, (-1.0, 1.0), (-1.0, 1.0), &INVALID_VELOCITY)?;
             let time = match arguments.value("Timeout") {
@@ -112,19 +96,19 @@ fn moved(services: &Services, asked: &Asked<'_>, operation: &str) -> Result<Stri
             return Err(Fault::receiver(&["ter:Action", "ter:CannotOverwriteHome"], "The home position is fixed."));
         }
         "GotoPreset" => {
-            let (_, to) = known_preset(services, asked)?;
+            let (_, to) = known_preset(unit, asked)?;
             let to = Vector { turn: Some((to.pan, to.tilt)), zoom: Some(to.zoom) };
             optics.go(to, speed(arguments)?);
         }
         "RemovePreset" => {
-            let (number, _) = known_preset(services, asked)?;
-            services.presets.lock().remove(&number);
+            let (number, _) = known_preset(unit, asked)?;
+            unit.presets.remove(number);
         }
-        "SetPreset" => content = store(services, asked)?,
+        "SetPreset" => content = store(unit, asked)?,
         _ => return Err(Fault::not_supported()),
     }
     if !operation.starts_with("Get") {
-        services.journal.note(&date_time(asked.unix_ms), operation);
+        unit.journal.note(&date_time(asked.unix_ms), operation);
     }
     Ok(format!("<tptz:{operation}Response>{content}</tptz:{operation}Response>"))
 }
@@ -179,8 +163,8 @@ fn position(element: &str, at: Position) -> String {
     )
 }
 
-fn status(services: &Services, asked: &Asked<'_>) -> String {
-    let state = services.optics.state();
+fn status(unit: &Unit, asked: &Asked<'_>) -> String {
+    let state = unit.optics.state();
     let word = |moving: bool| if moving { "MOVING" } else { "IDLE" };
     format!(
         "<tptz:PTZStatus>{}<tt:MoveStatus><tt:PanTilt>{}</tt:PanTilt><tt:Zoom>{}</tt:Zoom></tt:MoveStatus>\
@@ -192,37 +176,32 @@ fn status(services: &Services, asked: &Asked<'_>) -> String {
     )
 }
 
-fn presets(presets: &Presets) -> String {
-    let entry = |(number, (name, at)): (&u32, &(String, Position))| {
-        let (name, at) = (escape(name.as_str()), position("tt:PTZPosition", *at));
+fn presets(unit: &Unit) -> String {
+    let entry = |(number, preset): (u32, Preset)| {
+        let (name, at) = (escape(preset.name), position("tt:PTZPosition", preset.at));
         format!("<tptz:Preset token=\"{number}\"><tt:Name>{name}</tt:Name>{at}</tptz:Preset>")
     };
-    presets.lock().iter().map(entry).collect()
+    unit.presets.list().into_iter().map(entry).collect()
 }
 
-fn known_preset(services: &Services, asked: &Asked<'_>) -> Result<(u32, Position), Fault> {
+/// The preset that the argument `PresetToken` names.
+fn known_preset(unit: &Unit, asked: &Asked<'_>) -> Result<(u32, Position), Fault> {
     let number = asked.need("PresetToken")?.parse::<u32>().ok();
-    let found = number.and_then(|number| services.presets.lock().get(&number).map(|(_, at)| (number, *at)));
+    let found = number.and_then(|number| Some((number, unit.presets.position(number)?)));
     found.ok_or(Fault::sender(&["ter:InvalidArgVal", "ter:NoToken"], "The camera has no such preset."))
 }
 
 /// Stores where it looks now, under a new token or that of a preset that is there.
-fn store(services: &Services, asked: &Asked<'_>) -> Result<String, Fault> {
-    let at = services.optics.state().position;
+fn store(unit: &Unit, asked: &Asked<'_>) -> Result<String, Fault> {
     let known = match asked.call.arguments.value("PresetToken") {
-        Some(_) => Some(known_preset(services, asked)?.0),
+        Some(_) => Some(known_preset(unit, asked)?.0),
         None => None,
     };
-    let mut presets = services.presets.lock();
-    if known.is_none() && presets.len() >= PRESETS_MAX {
-        return Err(Fault::receiver(&["ter:Action", "ter:TooManyPresets"], "The camera has room for 32 presets."));
-    }
-    let number = known.unwrap_or_else(|| presets.last_key_value().map_or(1, |(last, _)| last.saturating_add(1)));
-    let name = match asked.call.arguments.value("PresetName") {
-        Some(name) => name.chars().take(NAME_MAX).collect(),
-        None => presets.get(&number).map_or_else(|| format!("preset {number}"), |(name, _)| name.clone()),
-    };
-    presets.insert(number, (name, at));
+    let name = asked.call.arguments.value("PresetName");
+    let number = unit.presets.store(known, name, unit.optics.state().position).ok_or(Fault::receiver(
+        &["ter:Action", "ter:TooManyPresets"],
+        "The camera has room for no more presets; remove one.",
+    ))?;
     Ok(format!("<tptz:PresetToken>{number}</tptz:PresetToken>"))
 }
 

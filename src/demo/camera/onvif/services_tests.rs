@@ -92,6 +92,14 @@ fn texts<'x>(xml: &'x str, name: &str) -> Vec<&'x str> {
 const RTSP_SETUP: &str = "<StreamSetup><Stream>RTP-Unicast</Stream><Transport><Protocol>RTSP</Protocol></Transport></StreamSetup>\
                           <ProfileToken>Profile_1</ProfileToken>";
 
+#[test]
+fn every_service_is_found_where_it_is_listed() {
+    for word in SERVICES {
+        assert!(Services::has(&format!("/onvif/{word}_service")), "{word}");
+    }
+    assert!(!Services::has("/onvif/doorcontrol_service") && !Services::has("/onvif/"));
+}
+
 #[tokio::test(start_paused = true)]
 async fn both_media_services_give_the_same_addresses() {
     let camera = camera();
