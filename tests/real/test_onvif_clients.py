@@ -17,6 +17,7 @@ NPM = TARGET / "onvif-npm"
 # What the emulator takes for its own address.
 OWN = "192.168.1.10"
 PROFILE = {"ProfileToken": "Profile_1"}
+USER, PASSWORD = "admin", "pass word 7"
 SOURCE = {"VideoSourceToken": "VideoSource_1"}
 RTSP = {"StreamSetup": {"Stream": "RTP-Unicast", "Transport": {"Protocol": "RTSP"}}, **PROFILE}
 
@@ -207,6 +208,47 @@ class OnvifClients(Case):
         found = self.npm(host, port, "/camera-1/onvif/device_service")
         self.assertEqual(set(found["refused"]), {"move", "setImage"})
         self.assertEqual(found["position"]["x"], 0)
+
+    def protected(self, *flags):
+        """The emulator, which wants an account for its web service and for its video; returns the lines of the sidecar's document."""
+        usage = subprocess.run([BINARY, "camera", "--help"], capture_output=True, text=True).stdout
+        if " --credentials-file" not in usage:
+            raise unittest.SkipTest("this build's emulator asks nobody for credentials")
+        account, password = self.dir / "account", self.dir / "password"
+        account.write_text(f"{USER}:{PASSWORD}\n")
+        password.write_text(PASSWORD + "\n")
+        self.camera("--advertise", OWN, "--credentials-file", account, "--rtsp-credentials-file", account, *flags)
+        return ["credentials:", f"  Administrator: {{ username: {USER}, passwordFile: {password} }}"]
+
+    def test_a_protected_camera_knows_its_account_directly(self):
+        for auth, scheme in (("digest", "digest"), ("wsse", "token")):
+            with self.subTest(auth):
+                self.protected("--auth", auth)
+                address = f"http://127.0.0.1:{self.http}/onvif/device_service"
+                refused = ask(address, ["devicemgmt", "GetUsers", {}], scheme=scheme, user=USER, password="wrong")
+                self.assertNotIn("answer", refused[0])
+                (users,) = self.ask(address, ["devicemgmt", "GetUsers", {}], scheme=scheme, user=USER, password=PASSWORD)
+                self.assertEqual(users[0]["Username"], USER)
+
+    def through_without_a_password(self, *flags):
+        address = self.uplink("Operator", self.protected(*flags))
+        stream = f"rtsp://127.0.0.1:{self.players}/camera-1/stream"
+        self.python(address, self.front, stream)
+        host, port = self.front.split("/")[2].split(":")
+        found = self.npm(host, port, "/camera-1/onvif/device_service")
+        self.assert_found(found, self.front, stream)
+        self.assert_picture(found["snapshot"]["uri"])
+        need("ffmpeg")
+        assert_every_picture(self, stream, "tcp")
+
+    def test_a_camera_that_wants_digest_is_used_without_a_password(self):
+        self.through_without_a_password("--auth", "digest")
+
+    def test_a_camera_that_wants_sha_256_is_used_without_a_password(self):
+        self.through_without_a_password("--auth", "digest-sha256")
+
+    def test_a_camera_that_wants_tokens_in_its_own_wrong_time_is_used_without_a_password(self):
+        self.through_without_a_password("--auth", "wsse", "--clock-skew", "3600")
 
 
 if __name__ == "__main__":
