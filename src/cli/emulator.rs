@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{ArgAction, Args, builder::BoolishValueParser};
+use http::uri::Authority;
 
 use super::Logging;
 use crate::telemetry::logs::LogOptions;
@@ -22,9 +23,20 @@ pub struct Camera {
     /// Ask players for Digest credentials: file with one line USER:PASSWORD
     #[arg(long, env = "ONVIF_UPLINK_RTSP_CREDENTIALS_FILE", value_name = "FILE", requires = "rtsp")]
     pub rtsp_credentials_file: Option<PathBuf>,
+    /// The host, with or without a port, that it takes for its own and names in ONVIF answers, such as 192.168.1.10; the one by which it is asked if not given
+    #[arg(long, env = "ONVIF_UPLINK_ADVERTISE", value_name = "HOST", value_parser = own_authority)]
+    pub advertise: Option<Authority>,
     /// The log.
     #[command(flatten)]
     pub logging: Logging,
+}
+
+fn own_authority(text: &str) -> Result<Authority, String> {
+    let authority =
+        text.parse::<Authority>().ok().filter(|authority| !text.contains('@') && !authority.host().is_empty());
+    authority.ok_or_else(|| {
+        "give a host name or an address, with a port if it is not 80: 192.168.1.10 or camera.lan:8080".to_owned()
+    })
 }
 
 /// `onvif-uplink demo`

@@ -121,6 +121,8 @@ fn the_other_commands_are_read() {
         "status",
         "status --admin localhost:9600 --json",
         "camera --http 127.0.0.1:8080",
+        "camera --http 127.0.0.1:8080 --advertise 192.168.1.10",
+        "camera --http 127.0.0.1:8080 --advertise [fd00::1]:81",
         "camera --http 127.0.0.1:8080 --rtsp 127.0.0.1:8554 --rtsp-tunnel --rtsp-credentials-file f",
         "demo",
         "demo --dir d --front 127.0.0.1:0 --rtsp 127.0.0.1:0",
@@ -142,6 +144,8 @@ fn wrong_arguments_end_with_64_and_help_with_0() {
         "check",
         "camera",
         "camera --http 127.0.0.1:8080 --rtsp-tunnel",
+        "camera --http 127.0.0.1:8080 --advertise http://192.168.1.10/",
+        "camera --http 127.0.0.1:8080 --advertise admin@camera",
         "run --config u --admin here",
         "run --config u --onvif here",
     ] {

@@ -16,6 +16,8 @@ use std::{
     time::Duration,
 };
 
+use http::uri::Authority;
+
 use self::{
     camera::{Camera, rtsp},
     pki::Pki,
@@ -38,6 +40,8 @@ const GRACE: Duration = Duration::from_secs(1);
 /// The sidecar's usual admin address, so that `onvif-uplink status` needs no flag.
 const ADMIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9600);
 
+/// What the camera takes for its own address, as one behind a router does: nobody at the gateway could use it.
+const OWN_NETWORK: &str = "192.168.1.10";
 /// Ports that are tried for players, from the wished one on, before any free one is taken.
 const RTSP_PORTS: u16 = 10;
 
@@ -79,7 +83,11 @@ impl Demo {
         let loopback = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0);
         let stream = rtsp::Options { listen: loopback, tunnel: false, credentials: None };
         let camera = Camera::bind(loopback).await.map_err(failed("the camera cannot listen"))?.named(DEVICE);
-        let camera = camera.with_rtsp(stream).await.map_err(failed("the camera cannot listen"))?;
+        let camera = camera
+            .with_rtsp(stream)
+            .await
+            .map_err(failed("the camera cannot listen"))?
+            .advertising(Authority::from_static(OWN_NETWORK));
         let gateway = Gateway::build(gateway::Options {
             listen: loopback,
             cert: pki.server_cert,
@@ -193,7 +201,7 @@ devices:
       - {{ path: /, class: READ_MEDIA }}
       - {{ path: /index.html, class: READ_MEDIA }}
       - {{ path: /style.css, class: READ_MEDIA }}
-      - {{ path: /snapshot.jpg, class: READ_MEDIA }}
+      - {{ path: /snapshot.jpg, class: READ_MEDIA }}  # also without this, once a client has asked ONVIF for its address
       - {{ path: /stream.mjpeg, class: READ_MEDIA }}
       - {{ path: /download/*, class: READ_MEDIA }}
     uplinks:

@@ -29,6 +29,9 @@ Open in a browser
   http://camera-1.localhost:{port}/            the camera's own page, live
   http://{front}/devices                 what the gateway has
 {players}
+Use in an ONVIF client (no user, no password; at http://camera-1.localhost:{port} it is a device of its own)
+  http://{front}/camera-1/onvif/device_service
+
 Try in a shell
   curl -o picture.jpg http://{front}/camera-1/snapshot.jpg
   curl -s http://{front}/camera-1/stream.mjpeg | head -c 100000 | strings | grep X-Timestamp

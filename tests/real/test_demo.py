@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import subprocess
+import urllib.request
 
 from PIL import Image, ImageChops, ImageStat
 from support import BINARY, Case, OPENER, free_port, get, need, program, wait_for
@@ -82,6 +83,18 @@ class Demo(Case):
                                  "Content-Type: application/soap+xml; charset=utf-8", "-d", ask,
                                  f"{self.front}/camera-1/onvif/device_service"], check=True, capture_output=True).stdout
         self.assertIn(b"GetSystemDateAndTimeResponse", answer)
+
+    def test_the_address_for_onvif_clients_leads_to_addresses_that_work(self):
+        address = f"{self.front}/camera-1/onvif/device_service"
+        self.assertIn(address, (self.dir / "demo.log").read_text())
+        ask = ('<s:Envelope xmlns:s="http://www.w3.org/2003/05/soap-envelope"><s:Body>'
+               '<GetServices xmlns="http://www.onvif.org/ver10/device/wsdl"><IncludeCapability>false</IncludeCapability>'
+               '</GetServices></s:Body></s:Envelope>')
+        request = urllib.request.Request(address, ask.encode(), {"Content-Type": "application/soap+xml"})
+        with OPENER.open(request, timeout=15) as answer:
+            text = answer.read().decode()
+        self.assertIn(f"<tds:XAddr>{self.front}/camera-1/onvif/media_service</tds:XAddr>", text)
+        self.assertNotIn("192.168.1.10", text)
 
     def test_chromium_shows_the_snapshot(self):
         self.assert_shown("snapshot.jpg")

@@ -4,6 +4,8 @@
 //! converts nothing: the conversion happens once per colour, not once per pixel. Shapes are clipped at the edges, and
 //! their rims are blended, so that motion looks smooth.
 
+use std::ops::Range;
+
 use font8x8::legacy::BASIC_LEGACY;
 
 /// Width of the picture in pixels; a multiple of 16, the block that the encoder codes at once.
@@ -13,6 +15,9 @@ pub const HEIGHT: usize = 360;
 
 /// Side of one glyph of the font in font pixels.
 pub const GLYPH: usize = 8;
+
+/// The setting of [`Canvas::adjust`] that changes nothing.
+const NEUTRAL: f64 = 50.0;
 
 /// Full coverage of [`Canvas::blend`].
 const OPAQUE: i32 = 256;
@@ -108,6 +113,23 @@ impl Canvas {
         }
     }
 
+    /// Sets brightness, saturation and contrast of whole rows, 0 to 100 each; 50 changes nothing.
+    pub fn adjust(&mut self, rows: Range<usize>, brightness: f64, saturation: f64, contrast: f64) {
+        if brightness == NEUTRAL && saturation == NEUTRAL && contrast == NEUTRAL {
+            return;
+        }
+        // Conversion from f64 saturates at 0 and 255.
+        let luma: [u8; 256] = std::array::from_fn(|value| {
+            ((value as f64 - 128.0) * contrast / NEUTRAL + 128.0 + (brightness - NEUTRAL) * 1.6).round() as u8
+        });
+        let chroma: [u8; 256] =
+            std::array::from_fn(|value| ((value as f64 - 128.0) * saturation / NEUTRAL + 128.0).round() as u8);
+        let span = rows.start.min(HEIGHT) * WIDTH..rows.end.min(HEIGHT) * WIDTH;
+        for (plane, table) in [(&mut self.y, &luma), (&mut self.cb, &chroma), (&mut self.cr, &chroma)] {
+            plane[span.clone()].iter_mut().for_each(|value| *value = table[usize::from(*value)]);
+        }
+    }
+
     /// A filled ellipse around (`x`, `y`) with a smooth rim; a disc when both radii are equal.
     pub fn ellipse(&mut self, (x, y): (f32, f32), (rx, ry): (f32, f32), colour: Colour, opacity: f32) {
         for row in (y - ry - 1.0).floor() as i32..=(y + ry + 1.0).ceil() as i32 {
@@ -199,6 +221,21 @@ mod tests {
         marks.text(8, 8, 2, "K?mera ?", WHITE());
         assert_eq!(foreign, marks);
         assert_ne!(foreign, Canvas::new());
+    }
+
+    #[test]
+    fn image_settings_change_their_rows_only_and_never_overflow() {
+        let mut canvas = Canvas::new();
+        canvas.fill(0, 0, WIDTH, 20, Colour::rgb(200, 40, 40));
+        let before = canvas.clone();
+        canvas.adjust(0..10, 50.0, 50.0, 50.0);
+        assert_eq!(canvas, before);
+        canvas.adjust(0..10, 100.0, 0.0, 100.0);
+        assert_eq!(canvas.row(0).map(|plane| plane[0]), [128, 128, 128]);
+        assert_eq!(canvas.row(10), before.row(10));
+        canvas.adjust(0..HEIGHT + 5, 100.0, 100.0, 100.0);
+        canvas.adjust(0..HEIGHT, 100.0, 100.0, 50.0);
+        assert_eq!(canvas.row(0)[0][0], 255);
     }
 
     #[test]

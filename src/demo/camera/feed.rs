@@ -19,6 +19,7 @@ use tokio::{
 use super::{
     barcode::Stamp,
     encode,
+    optics::Optics,
     picture::{FRAME_RATE, Painter},
 };
 use crate::base::drain::Drain;
@@ -92,6 +93,7 @@ enum Slot {
 pub struct Feed {
     slot: watch::Sender<Slot>,
     wanted: Arc<Notify>,
+    optics: Arc<Optics>,
 }
 
 /// The camera's end: draws when asked.
@@ -109,11 +111,16 @@ pub struct Viewer {
 
 /// A connected pair. `name` is shown in the picture.
 pub fn feed(name: &str) -> (Feed, Clockwork) {
-    let feed = Feed { slot: watch::Sender::new(Slot::Dark), wanted: Arc::new(Notify::new()) };
+    let feed = Feed { slot: watch::Sender::new(Slot::Dark), wanted: Arc::default(), optics: Arc::default() };
     (feed.clone(), Clockwork { feed, painter: Painter::new(name) })
 }
 
 impl Feed {
+    /// What the pictures are taken with.
+    pub fn optics(&self) -> &Arc<Optics> {
+        &self.optics
+    }
+
     /// Begins to watch; the first picture is the next one drawn.
     pub fn watch(&self) -> Viewer {
         let slot = self.slot.subscribe();
@@ -168,9 +175,10 @@ impl Clockwork {
                 _ = drain.started() => break,
             }
             let frame = started.elapsed().as_millis() as u64 / FRAME_TIME.as_millis() as u64;
-            let stamp = Stamp { frame, unix_ms: unix_ms() };
+            let (stamp, view) = (Stamp { frame, unix_ms: unix_ms() }, feed.optics.view());
             // Some milliseconds of computing: not on the thread that carries other people's bytes.
             let drawn = spawn_blocking(move || {
+                painter.look(view);
                 let jpeg = encode::jpeg(painter.draw(stamp), stamp);
                 (painter, jpeg)
             });

@@ -1,7 +1,7 @@
 //! The camera's web server: which path gives what.
 //!
 //! HTTP/1.1 (RFC 9112) with kept-alive connections, as cameras speak it. GET and HEAD on everything that can be read, POST on
-//! the ONVIF service, POST and PUT on the sink. The page links relatively, so it is whole at `/` and under a prefix.
+//! the ONVIF services, POST and PUT on the sink. The page links relatively, so it is whole at `/` and under a prefix.
 
 use std::{convert::Infallible, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
@@ -21,7 +21,7 @@ use tokio::{
 use super::{
     bulk,
     feed::{self, Feed},
-    soap::{self, Facts},
+    onvif::{Addresses, Facts, Services},
 };
 use crate::base::{
     drain::Drain,
@@ -38,7 +38,6 @@ const HEAD_DEADLINE: Duration = Duration::from_secs(60);
 /// pictures here.
 const CONNECTION_BUFFER: usize = 64 * 1024;
 
-const SERVICE_PATH: &str = "/onvif/device_service";
 const STYLE: &str = include_str!("style.css");
 const HTML: &str = "text/html; charset=utf-8";
 const SOAP: &str = "application/soap+xml; charset=utf-8";
@@ -50,8 +49,10 @@ pub struct Site(Arc<Parts>);
 #[derive(Debug)]
 struct Parts {
     feed: Feed,
-    facts: Facts,
+    services: Services,
     address: SocketAddr,
+    advertise: Option<Authority>,
+    rtsp_port: Option<u16>,
     index: Bytes,
 }
 
@@ -65,7 +66,19 @@ impl Site {
             .replace("{{firmware}}", &escape(&facts.firmware))
             .replace("{{serial}}", &escape(&facts.serial))
             .replace("{{hardware}}", &escape(&facts.hardware));
-        Self(Arc::new(Parts { feed, facts, address, index: index.into() }))
+        let services = Services::new(facts, Arc::clone(feed.optics()));
+        let index = index.into();
+        Self(Arc::new(Parts { feed, services, address, advertise: None, rtsp_port: None, index }))
+    }
+
+    /// The same with the address that it takes for its own, if it is not to be the Host of each request, and the port of its
+    /// RTSP server; to be called before it is cloned.
+    pub fn addressed(self, advertise: Option<Authority>, rtsp_port: Option<u16>) -> Self {
+        let mut site = self;
+        if let Some(parts) = Arc::get_mut(&mut site.0) {
+            (parts.advertise, parts.rtsp_port) = (advertise, rtsp_port);
+        }
+        site
     }
 }
 
@@ -86,13 +99,14 @@ impl Handler for Site {
 impl Parts {
     async fn answer(&self, request: Request) -> Response {
         let path = request.uri().path().to_owned();
+        let message = Services::has(&path);
         let allowed: &[Method] = match path.as_str() {
-            SERVICE_PATH => &[Method::POST],
+            _ if message => &[Method::POST],
             "/firmware" => &[Method::POST, Method::PUT],
             _ => &[Method::GET, Method::HEAD],
         };
-        let known = ["/", "/index.html", "/style.css", "/snapshot.jpg", "/stream.mjpeg", SERVICE_PATH, "/firmware"];
-        if !known.contains(&path.as_str()) && !path.starts_with("/download/") {
+        let known = ["/", "/index.html", "/style.css", "/snapshot.jpg", "/stream.mjpeg", "/system.log", "/firmware"];
+        if !message && !known.contains(&path.as_str()) && !path.starts_with("/download/") {
             return text_response(StatusCode::NOT_FOUND, "This camera has nothing at that path.");
         }
         if !allowed.contains(request.method()) {
@@ -102,7 +116,8 @@ impl Parts {
             "/style.css" => whole("text/css; charset=utf-8", "max-age=3600", STYLE),
             "/snapshot.jpg" => self.snapshot().await,
             "/stream.mjpeg" => self.stream(),
-            SERVICE_PATH => self.device_service(request).await,
+            _ if message => self.message(request, &path).await,
+            "/system.log" => whole("text/plain; charset=utf-8", "no-store", self.services.log()),
             "/firmware" => bulk::upload(request).await,
             path => match path.strip_prefix("/download/") {
                 Some(size) => bulk::download(&request, size),
@@ -137,14 +152,15 @@ impl Parts {
         response
     }
 
-    async fn device_service(&self, request: Request) -> Response {
+    /// Answers a message to one of the ONVIF services.
+    async fn message(&self, request: Request, path: &str) -> Response {
         let kind = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
         let essence = kind.split(';').next().unwrap_or("").trim();
         if !essence.eq_ignore_ascii_case("application/soap+xml") {
             let sentence = "ONVIF requests are SOAP 1.2: send application/soap+xml.";
             return text_response(StatusCode::UNSUPPORTED_MEDIA_TYPE, sentence);
         }
-        let authority = self.authority(&request);
+        let addresses = self.addresses(&request);
         let body = Limited::new(request.into_body(), MAX_SOAP_BYTES).collect();
         let body = match timeout(SOAP_DEADLINE, body).await {
             Ok(Ok(body)) => body.to_bytes(),
@@ -156,16 +172,22 @@ impl Parts {
                 return text_response(StatusCode::REQUEST_TIMEOUT, "The request did not arrive within 10 seconds.");
             }
         };
-        let answer = soap::answer(&body, &self.facts, &authority, feed::unix_ms());
+        let answer = self.services.answer(&body, path, &addresses, feed::unix_ms()).await;
         let mut response = whole(SOAP, "no-store", answer.xml);
         *response.status_mut() = answer.status;
         response
     }
 
-    /// Host and port by which the client knows the camera: cameras build their addresses from it.
-    fn authority(&self, request: &Request) -> String {
-        let host = request.headers().get(header::HOST).and_then(|value| Authority::try_from(value.as_bytes()).ok());
-        host.map_or_else(|| self.address.to_string(), |host| host.to_string())
+    /// What the camera takes for its own address: what it was told, or else the host by which the client knows it.
+    fn addresses(&self, request: &Request) -> Addresses {
+        let asked = || {
+            let host = request.headers().get(header::HOST)?;
+            Authority::try_from(host.as_bytes()).ok()
+        };
+        match self.advertise.clone().or_else(asked) {
+            Some(known) => Addresses::new(known.host(), known.port_u16(), self.rtsp_port),
+            None => Addresses::new(&self.address.ip().to_string(), Some(self.address.port()), self.rtsp_port),
+        }
     }
 }
 

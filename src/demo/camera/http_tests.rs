@@ -19,6 +19,8 @@ struct Running {
     tasks: Tasks,
 }
 
+const SERVICE_PATH: &str = "/onvif/device_service";
+
 fn start() -> Running {
     let (feed, clockwork) = feed::feed("camera-1");
     let (switch, drain) = drain();
@@ -110,6 +112,37 @@ async fn the_onvif_service_answers_with_the_host_that_was_asked() {
     assert_eq!(head.headers[header::CONTENT_TYPE], SOAP);
     let xml = std::str::from_utf8(&body).unwrap();
     assert!(xml.contains("<tt:XAddr>http://camera.test:81/onvif/device_service</tt:XAddr>"), "{xml}");
+}
+
+async fn stream_address(camera: &Running, path: &str) -> String {
+    let request = "<e:Envelope xmlns:e=\"http://www.w3.org/2003/05/soap-envelope\"><e:Body>\
+                   <GetStreamUri xmlns=\"http://www.onvif.org/ver20/media/wsdl\"><Protocol>RTSP</Protocol>\
+                   <ProfileToken>Profile_1</ProfileToken></GetStreamUri></e:Body></e:Envelope>";
+    let (_, body) = camera.ask(Method::POST, path, "application/soap+xml", request).await;
+    let xml = String::from_utf8(body.to_vec()).unwrap();
+    xml.split("Uri>").nth(1).unwrap_or(&xml).trim_end_matches("</tr2:").to_owned()
+}
+
+#[tokio::test(start_paused = true)]
+async fn addresses_have_the_host_that_was_asked_unless_another_is_advertised() {
+    let mut camera = start();
+    camera.site = Site::new(feed::feed("c").0, "c", crate::demo::camera::facts("c"), "127.0.0.1:8080".parse().unwrap())
+        .addressed(None, Some(8554));
+    assert_eq!(stream_address(&camera, "/onvif/media2_service").await, "rtsp://camera.test:8554/stream");
+    camera.site = Site::new(feed::feed("c").0, "c", crate::demo::camera::facts("c"), "127.0.0.1:8080".parse().unwrap())
+        .addressed(Some(Authority::from_static("192.168.1.10")), Some(554));
+    assert_eq!(stream_address(&camera, "/onvif/media2_service").await, "rtsp://192.168.1.10/stream");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_system_log_tells_what_was_done() {
+    let camera = start();
+    let request = "<e:Envelope xmlns:e=\"http://www.w3.org/2003/05/soap-envelope\"><e:Body>\
+                   <SystemReboot xmlns=\"http://www.onvif.org/ver10/device/wsdl\"/></e:Body></e:Envelope>";
+    let (head, _) = camera.ask(Method::POST, SERVICE_PATH, "application/soap+xml", request).await;
+    assert_eq!(head.status, 200);
+    let (_, log) = camera.ask(Method::GET, "/system.log", "", "").await;
+    assert!(std::str::from_utf8(&log).unwrap().ends_with("Z SystemReboot: answered, not done\n"), "{log:?}");
 }
 
 #[tokio::test(start_paused = true)]

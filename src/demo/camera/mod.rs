@@ -1,13 +1,14 @@
 //! The camera emulator: an unmodified HTTP camera as the sidecar meets it, without the hardware.
 //!
-//! An index page, a JPEG snapshot, an endless Motion JPEG stream of a moving, time-stamped test picture, the ONVIF device
-//! service, and a source and a sink of bulk data; by choice an RTSP server with the same picture. It stands beside the sidecar
+//! An index page, a JPEG snapshot, an endless Motion JPEG stream of a moving, time-stamped test picture, ONVIF services whose
+//! PTZ and imaging are seen in it, and a source and a sink of bulk data; by choice an RTSP server with the same picture. It stands beside the sidecar
 //! in the demo, alone as `onvif-uplink camera` in a pod, and as the device in tests. It knows nothing of uplinks. The web
 //! service has no authentication, as it listens on loopback beside the sidecar; RTSP has it by choice.
 //!
 //! `canvas` draws shapes, `picture` a whole frame from number and time, `barcode` the machine-readable strip in it, `encode`
-//! makes the JPEG, `feed` is the frame clock and shares each picture among viewers, `http` maps paths, `soap` answers
-//! ONVIF, `bulk` gives and takes large bodies, `rtsp` streams, `credentials` knows who may.
+//! makes the JPEG, `optics` is where it looks and how the image is set, `feed` is the frame clock and shares each picture
+//! among viewers, `http` maps paths, `onvif` answers messages, `bulk` gives and takes large bodies, `rtsp` streams,
+//! `credentials` knows who may.
 
 pub mod barcode;
 pub mod bulk;
@@ -17,12 +18,14 @@ pub mod credentials;
 pub mod encode;
 pub mod feed;
 pub mod http;
+pub mod onvif;
+pub mod optics;
 pub mod picture;
 pub mod rtsp;
-pub mod soap;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
+use ::http::uri::Authority;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -47,6 +50,7 @@ pub struct Camera {
     listener: TcpListener,
     http_addr: SocketAddr,
     rtsp: Option<Rtsp>,
+    advertise: Option<Authority>,
     name: Arc<str>,
 }
 
@@ -66,7 +70,7 @@ impl Camera {
     pub async fn bind(http: SocketAddr) -> io::Result<Self> {
         let listener = TcpListener::bind(http).await?;
         let http_addr = listener.local_addr()?;
-        Ok(Self { listener, http_addr, rtsp: None, name: Arc::from("camera-1") })
+        Ok(Self { listener, http_addr, rtsp: None, advertise: None, name: Arc::from("camera-1") })
     }
 
     /// Binds an RTSP server as well.
@@ -84,6 +88,12 @@ impl Camera {
         Self { name: Arc::from(name), ..self }
     }
 
+    /// Lets the addresses in its answers have this host and port, as those of a camera have one of its own network; without, they
+    /// have the host by which it was asked.
+    pub fn advertising(self, authority: Authority) -> Self {
+        Self { advertise: Some(authority), ..self }
+    }
+
     /// Where the web server listens, with the real port.
     pub fn http_addr(&self) -> SocketAddr {
         self.http_addr
@@ -99,6 +109,7 @@ impl Camera {
     pub async fn run(self, drain: Drain) {
         let (feed, clockwork) = feed::feed(&self.name);
         let site = http::Site::new(feed.clone(), &self.name, facts(&self.name), self.http_addr);
+        let site = site.addressed(self.advertise, self.rtsp.as_ref().map(|rtsp| rtsp.address.port()));
         let mut tasks = Tasks::new();
         tasks.spawn("camera clockwork", clockwork.run(drain.clone()));
         if let Some(Rtsp { listener, options, .. }) = self.rtsp {
@@ -152,8 +163,8 @@ where
     }
 }
 
-fn facts(name: &str) -> soap::Facts {
-    soap::Facts {
+fn facts(name: &str) -> onvif::Facts {
+    onvif::Facts {
         manufacturer: "onvif-uplink".to_owned(),
         model: "Camera emulator".to_owned(),
         firmware: env!("CARGO_PKG_VERSION").to_owned(),

@@ -1,7 +1,8 @@
-//! The test picture: a pure function of device name, frame number and time.
+//! The test picture: a pure function of device name, view, frame number and time.
 //!
-//! What stands still (sky, hills, colour bars, clock face, name) is drawn once; a frame copies it and adds what moves: the
-//! clock, the second hand, the ball, the numbers and the bar code. Motion everywhere in the upper part makes a frozen or
+//! What stands still (sky, hills, colour bars, clock face, name) is drawn once for each [`View`]; a frame copies it and adds what
+//! moves: the clock, the second hand, the ball, the numbers and the bar code. The hills pan, tilt and zoom, lines say where the
+//! camera looks, and image settings change what stands still; what measures (numbers, bar code) always looks the same. Motion everywhere in the upper part makes a frozen or
 //! torn stream obvious at a glance, and the milliseconds make delay measurable with a photograph of two screens.
 
 use std::f32::consts::TAU;
@@ -9,6 +10,7 @@ use std::f32::consts::TAU;
 use super::{
     barcode::{self, Stamp},
     canvas::{Canvas, Colour, GLYPH, HEIGHT, WIDTH},
+    optics::{Position, View},
 };
 
 /// Pictures per second.
@@ -27,30 +29,39 @@ const BALL_RADIUS: f32 = 17.0;
 /// Letters of the name that fit into the header beside the frame rate.
 const NAME_LETTERS: usize = 28;
 
+/// Rows by which the hills sink when the camera looks up as far as it can.
+const TILT_ROWS: f32 = 100.0;
+/// The row that stays where it is when the camera zooms.
+const HORIZON: f32 = 180.0;
+/// How much larger the hills are at full zoom.
+const ZOOM_MAX: f32 = 3.0;
+
 /// Draws frame after frame on one canvas.
 #[derive(Debug)]
 pub struct Painter {
+    name: String,
+    view: View,
     backdrop: Canvas,
     canvas: Canvas,
 }
 
 impl Painter {
-    /// Prepares what stands still. Of a long name the first 28 letters are shown.
+    /// Prepares what stands still, seen from the home position. Of a long name the first 28 letters are shown.
     pub fn new(name: &str) -> Self {
-        let mut backdrop = Canvas::new();
-        sky(&mut backdrop);
-        hills(&mut backdrop);
-        bars(&mut backdrop);
-        dial(&mut backdrop);
-        backdrop.shade(16, 52, 420, 100, Colour::rgb(10, 24, 56), 0.45);
-        backdrop.fill(0, 0, WIDTH, HEADER, Colour::rgb(16, 24, 40));
-        let shown: String = name.chars().take(NAME_LETTERS).collect();
-        backdrop.text(16, 10, 2, &shown, Colour::rgb(255, 255, 255));
-        backdrop.text(WIDTH - 7 * 2 * GLYPH - 8, 10, 2, "25 fps", Colour::rgb(150, 190, 230));
-        Self { canvas: backdrop.clone(), backdrop }
+        let (name, view) = (name.chars().take(NAME_LETTERS).collect::<String>(), View::default());
+        let backdrop = backdrop(&name, view);
+        Self { canvas: backdrop.clone(), backdrop, name, view }
     }
 
-    /// Draws one frame. The same stamp gives the same pixels.
+    /// Looks at this from the next frame on.
+    pub fn look(&mut self, view: View) {
+        if view != self.view {
+            self.view = view;
+            self.backdrop = backdrop(&self.name, view);
+        }
+    }
+
+    /// Draws one frame. The same view and stamp give the same pixels.
     pub fn draw(&mut self, stamp: Stamp) -> &Canvas {
         let canvas = &mut self.canvas;
         canvas.copy_from(&self.backdrop);
@@ -64,6 +75,27 @@ impl Painter {
     }
 }
 
+/// What stands still as long as the camera looks at the same.
+fn backdrop(name: &str, view: View) -> Canvas {
+    let mut canvas = Canvas::new();
+    sky(&mut canvas);
+    hills(&mut canvas, view.position);
+    bars(&mut canvas);
+    dial(&mut canvas);
+    let image = view.image;
+    canvas.adjust(HEADER..barcode::TOP - 8, image.brightness, image.saturation, image.contrast);
+    canvas.shade(16, 52, 420, 100, Colour::rgb(10, 24, 56), 0.45);
+    canvas.fill(0, 0, WIDTH, HEADER, Colour::rgb(16, 24, 40));
+    canvas.text(16, 10, 2, name, Colour::rgb(255, 255, 255));
+    canvas.text(WIDTH - 7 * 2 * GLYPH - 8, 10, 2, "25 fps", Colour::rgb(150, 190, 230));
+    let Position { pan, tilt, zoom } = view.position;
+    let lines = [format!("pan  {pan:+.2}"), format!("tilt {tilt:+.2}"), format!("zoom  {zoom:.2}")];
+    for (row, line) in lines.iter().enumerate() {
+        canvas.text(330, 106 + 14 * row, 1, line, Colour::rgb(190, 220, 250));
+    }
+    canvas
+}
+
 fn sky(canvas: &mut Canvas) {
     let (zenith, horizon) = (Colour::rgb(28, 72, 150), Colour::rgb(186, 216, 238));
     for row in HEADER..BARS_TOP {
@@ -72,13 +104,19 @@ fn sky(canvas: &mut Canvas) {
     }
 }
 
-fn hills(canvas: &mut Canvas) {
+/// Two ranges of hills as this position shows them: pan moves them by up to the width of the picture.
+fn hills(canvas: &mut Canvas, position: Position) {
     let far = (Colour::rgb(110, 150, 170), 196.0, 14.0, 210.0, 1.1);
     let near = (Colour::rgb(70, 128, 84), 222.0, 12.0, 150.0, 3.9);
+    let (pan, tilt) = (position.pan as f32 * WIDTH as f32, position.tilt as f32 * TILT_ROWS);
+    let scale = 1.0 + position.zoom as f32 * (ZOOM_MAX - 1.0);
+    let middle = WIDTH as f32 / 2.0;
     for (colour, base, swing, length, phase) in [far, near] {
         for column in 0..WIDTH {
-            let x = column as f32 * TAU / length + phase;
-            let top = (base - swing * (x.sin() + 0.4 * (2.3 * x).sin())) as usize;
+            let x = ((column as f32 - middle) / scale + middle + pan) * TAU / length + phase;
+            let height = base - swing * (x.sin() + 0.4 * (2.3 * x).sin());
+            let top = (height - HORIZON).mul_add(scale, HORIZON) + tilt;
+            let top = (top as usize).clamp(HEADER, BARS_TOP);
             canvas.fill(column, top, 1, BARS_TOP - top, colour);
         }
     }
@@ -179,6 +217,7 @@ fn progress(canvas: &mut Canvas, stamp: Stamp) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::demo::camera::optics::Image;
 
     const NOON: u64 = 1_795_348_800_000;
 
@@ -224,6 +263,39 @@ mod tests {
         let long = "x".repeat(NAME_LETTERS);
         let cut = Painter::new(&long).draw(stamp).clone();
         assert_eq!(&cut, Painter::new(&format!("{long}yz")).draw(stamp));
+    }
+
+    #[test]
+    fn every_axis_changes_the_hills_and_home_brings_them_back() {
+        let stamp = Stamp { frame: 1, unix_ms: NOON };
+        let mut painter = Painter::new("camera-1");
+        let home = painter.draw(stamp).clone();
+        for (pan, tilt, zoom) in [(0.1, 0.0, 0.0), (0.0, -1.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0), (-1.0, 1.0, 1.0)]
+        {
+            painter.look(View { position: Position { pan, tilt, zoom }, ..View::default() });
+            assert!(differing(&home, painter.draw(stamp), 185..BARS_TOP) > 1000, "{pan} {tilt} {zoom}");
+        }
+        painter.look(View::default());
+        assert_eq!(painter.draw(stamp), &home);
+    }
+
+    #[test]
+    fn brightness_lightens_the_scene_and_leaves_the_bar_code() {
+        let stamp = Stamp { frame: 12_345, unix_ms: NOON };
+        let mean = |canvas: &Canvas| {
+            let scene = &canvas.luma()[HEADER * WIDTH..BARS_TOP * WIDTH];
+            scene.iter().map(|luma| usize::from(*luma)).sum::<usize>() / scene.len()
+        };
+        let mut painter = Painter::new("camera-1");
+        let usual = mean(painter.draw(stamp));
+        for (brightness, brighter) in [(100.0, true), (0.0, false)] {
+            let image = Image { brightness, ..Image::default() };
+            painter.look(View { image, ..View::default() });
+            let drawn = painter.draw(stamp);
+            assert_eq!(mean(drawn) > usual + 20, brighter);
+            assert_eq!(mean(drawn) + 20 < usual, !brighter);
+            assert_eq!(barcode::read(drawn.luma(), WIDTH, HEIGHT), Some(stamp));
+        }
     }
 
     #[test]

@@ -1,6 +1,13 @@
-//! Tests of the device service: answers are read back with a namespace-aware reader, faults are compared by code.
+//! Tests of messages and of the device service: answers are read back with a namespace-aware reader, faults are compared by code.
 
-use super::*;
+use futures_util::FutureExt as _;
+use quick_xml::{events::Event, name::ResolveResult, reader::NsReader};
+
+use super::{
+    device::NAMESPACE as DEVICE,
+    soap::{ENVELOPE, MAX_DEPTH, resolve},
+    *,
+};
 
 const NOON: u64 = 1_795_348_800_000;
 
@@ -14,8 +21,16 @@ fn facts() -> Facts {
     }
 }
 
+/// Asks a new camera, which has nothing to wait for.
+fn ask_bytes(request: &[u8]) -> Answer {
+    let services = Services::new(facts(), Arc::default());
+    let addresses = Addresses::new("192.0.2.7", Some(8080), None);
+    let answer = services.answer(request, "/onvif/device_service", &addresses, NOON);
+    answer.now_or_never().expect("answered at once")
+}
+
 fn ask(request: &str) -> Answer {
-    answer(request.as_bytes(), &facts(), "192.0.2.7:8080", NOON)
+    ask_bytes(request.as_bytes())
 }
 
 fn ask_body(body: &str) -> Answer {
@@ -83,6 +98,7 @@ fn capabilities_name_the_address_that_the_client_used() {
     for body in [
         "<d:GetCapabilities/>",
         "<d:GetCapabilities><d:Category>All</d:Category></d:GetCapabilities>",
+        "<d:GetCapabilities><d:Category>Media</d:Category><d:Category>Device</d:Category></d:GetCapabilities>",
         "<d:GetCapabilities><d:Category> Device </d:Category></d:GetCapabilities>",
     ] {
         let address = value(&ask_body(body), "{http://www.onvif.org/ver10/schema}XAddr");
@@ -92,8 +108,8 @@ fn capabilities_name_the_address_that_the_client_used() {
 
 #[test]
 fn a_category_without_a_service_and_one_that_is_unknown_are_different_faults() {
-    let media = ask_body("<d:GetCapabilities><d:Category>Media</d:Category></d:GetCapabilities>");
-    assert_fault(&media, 500, "env:Receiver", &["ter:ActionNotSupported", "ter:NoSuchService"]);
+    let analytics = ask_body("<d:GetCapabilities><d:Category>Analytics</d:Category></d:GetCapabilities>");
+    assert_fault(&analytics, 500, "env:Receiver", &["ter:ActionNotSupported", "ter:NoSuchService"]);
     let nonsense = ask_body("<d:GetCapabilities><d:Category>Coffee</d:Category></d:GetCapabilities>");
     assert_fault(&nonsense, 400, "env:Sender", &["ter:InvalidArgVal"]);
 }
@@ -121,14 +137,14 @@ fn an_operation_is_known_by_its_namespace_whatever_the_prefix() {
     let foreign = "<d:GetDeviceInformation xmlns:d=\"http://www.onvif.org/ver10/media/wsdl\"/>";
     assert_fault(&ask_body(foreign), 500, "env:Receiver", &["ter:ActionNotSupported"]);
     assert_fault(&ask_body("<GetDeviceInformation/>"), 500, "env:Receiver", &["ter:ActionNotSupported"]);
-    assert_fault(&ask_body("<d:SystemReboot/>"), 500, "env:Receiver", &["ter:ActionNotSupported"]);
+    assert_fault(&ask_body("<d:SetSystemFactoryDefault/>"), 500, "env:Receiver", &["ter:ActionNotSupported"]);
 }
 
 #[test]
 fn an_operation_in_the_header_is_not_performed() {
     let answer = ask(&format!(
         "<s:Envelope xmlns:s=\"{ENVELOPE}\" xmlns:d=\"{DEVICE}\"><s:Header><d:GetDeviceInformation/></s:Header>\
-         <s:Body><d:SystemReboot/></s:Body></s:Envelope>"
+         <s:Body><d:SetSystemFactoryDefault/></s:Body></s:Envelope>"
     ));
     assert_fault(&answer, 500, "env:Receiver", &["ter:ActionNotSupported"]);
 }
@@ -154,7 +170,7 @@ fn what_is_not_well_formed_is_the_senders_fault() {
     ] {
         assert_fault(&ask(&request), 400, "env:Sender", &["ter:WellFormed"]);
     }
-    let latin = answer(b"<a>\xFF</a>", &facts(), "localhost", NOON);
+    let latin = ask_bytes(b"<a>\xFF</a>");
     assert_fault(&latin, 400, "env:Sender", &["ter:WellFormed"]);
 }
 
@@ -162,6 +178,33 @@ fn what_is_not_well_formed_is_the_senders_fault() {
 fn an_envelope_of_soap_11_is_a_version_mismatch() {
     let soap11 = "<s:Envelope xmlns:s=\"http://schemas.xmlsoap.org/soap/envelope/\"><s:Body/></s:Envelope>";
     assert_fault(&ask(soap11), 500, "env:VersionMismatch", &[]);
+}
+
+#[test]
+fn an_addressed_message_gets_an_addressed_answer() {
+    let message = |operation: &str| {
+        ask(&format!(
+            "<s:Envelope xmlns:s=\"{ENVELOPE}\" xmlns:d=\"{DEVICE}\" xmlns:a=\"http://www.w3.org/2005/08/addressing\"><s:Header>\
+             <a:Action>urn:x/GetHostnameRequest</a:Action><a:MessageID>urn:1&amp;2</a:MessageID></s:Header>\
+             <s:Body><d:{operation}/></s:Body></s:Envelope>"
+        ))
+    };
+    let addressed =
+        |answer: &Answer, name: &str| value(answer, &format!("{{http://www.w3.org/2005/08/addressing}}{name}"));
+    let answer = message("GetHostname");
+    assert_eq!(addressed(&answer, "Action"), "urn:x/GetHostnameResponse");
+    assert_eq!(addressed(&answer, "RelatesTo"), "urn:1&2");
+    let fault = message("GetHostnames");
+    assert_eq!(addressed(&fault, "Action"), "http://www.w3.org/2005/08/addressing/soap/fault");
+    assert!(!ask_body("<d:GetHostname/>").xml.contains("<env:Header>"));
+}
+
+#[test]
+fn two_bodies_are_refused() {
+    let two = format!(
+        "<s:Envelope xmlns:s=\"{ENVELOPE}\" xmlns:d=\"{DEVICE}\"><s:Body><d:GetHostname/></s:Body><s:Body/></s:Envelope>"
+    );
+    assert_fault(&ask(&two), 400, "env:Sender", &["ter:WellFormed"]);
 }
 
 #[test]
