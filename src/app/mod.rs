@@ -38,6 +38,7 @@ use crate::{
         file::FileSource,
         source::{ConfigSource, Document, SourceError},
     },
+    device::Accounts,
     forward::Routes,
     model::{
         address::Scheme,
@@ -134,11 +135,12 @@ impl App {
         let network = NetworkWatch::start();
         let reach = Reach::new(options.proxies);
         let authorizers = authorizers(&watcher, &reach);
+        let accounts = Accounts::new(Arc::clone(&watcher), Arc::clone(&board));
         let transports = transports(reach);
         let parts = Parts {
             authorizers,
             transports,
-            handler: handler(options.trace_requests),
+            handler: handler(accounts, options.trace_requests),
             board: Arc::clone(&board),
             network: network.subscribe(),
             metrics: uplink_metrics,
@@ -325,6 +327,7 @@ fn served() -> Served {
         schemes: vec![Https::SCHEME, Wss::SCHEME],
         authorization_modes: vec![MutualTls::MODE, AccessTokens::MODE],
         h2c: true,
+        credentials: true,
         ..Served::default()
     }
 }
@@ -344,11 +347,11 @@ fn transports(reach: Reach) -> BTreeMap<Scheme, Arc<dyn Transport>> {
 }
 
 /// What answers the requests of an uplink; a new handler is put into this chain.
-fn handler(trace_requests: bool) -> MakeHandler {
+fn handler(accounts: Accounts, trace_requests: bool) -> MakeHandler {
     let directory = Directory::default();
     Arc::new(move |uplink: &Uplink| {
         let forward: Arc<dyn Handler> = Arc::new(Routes::new(&uplink.device));
-        let placed: Arc<dyn Handler> = Arc::new(Misplaced::new(forward));
+        let placed: Arc<dyn Handler> = Arc::new(Misplaced::new(accounts.mediate(uplink, forward)));
         let allowed: Arc<dyn Handler> = Arc::new(Level::new(placed, uplink, &directory));
         if trace_requests { Arc::new(Traced::new(allowed, &uplink.device.name)) } else { allowed }
     })

@@ -2,7 +2,8 @@
 
 pub(super) const DOCUMENT: &[&str] =
     &["devices", "certificates", "certPathValidationPolicies", "authorizationServers", "roles", "accounts"];
-pub(super) const DEVICE: &[&str] = &["name", "http", "rtsp", "connectPorts", "credentials", "paths", "uplinks"];
+pub(super) const DEVICE: &[&str] =
+    &["name", "http", "rtsp", "connectPorts", "credentials", "passThrough", "paths", "uplinks"];
 pub(super) const DEVICE_ACCOUNT: &[&str] = &["username", "passwordFile"];
 pub(super) const UPLINK: &[&str] = &[
     "remoteAddress",

@@ -5,6 +5,7 @@
 mod access;
 mod connection;
 mod context;
+mod credentials;
 pub mod error;
 pub mod file;
 mod keys;

@@ -6,6 +6,7 @@ use super::{
     access::{self, Roles},
     connection,
     context::Context,
+    credentials,
     error::{ConfigError, Position},
     keys,
     node::{EMPTY, Node, Value},
@@ -17,7 +18,7 @@ use crate::model::{
     address::RemoteAddress,
     authorization::{AccessToken, Authorization, AuthorizationMode, Trust},
     desired::DesiredSet,
-    device::{Device, DeviceAccount, DeviceScheme, LoopbackUrl},
+    device::{Device, DeviceScheme, LoopbackUrl},
     lab::Lab,
     network::Network,
     tls_choices::TlsChoices,
@@ -82,16 +83,20 @@ fn read_device<'n>(
         loopback(at, &[DeviceScheme::Rtsp], errors)
     });
     let connect_ports = fields.optional("connectPorts").map(|at| connect_ports(at, errors)).unwrap_or_default();
-    let credentials = credentials(&fields, context, errors);
+    let credentials = credentials::accounts(&fields, context, errors);
+    let pass_through = credentials::pass_through(&fields, errors);
     let paths = access::paths(&fields, errors);
-    let device = name.zip(http).map(|(name, http)| Device { name, http, rtsp, connect_ports, credentials });
     let Some(list) = fields.required("uplinks", errors) else { return Vec::new() };
     let mut remotes = BTreeMap::new();
     // An uplink is read even if its device is wrong: its own errors are to be seen too.
     let read: Vec<_> =
         list.list(errors).iter().map(|at| read_uplink(at, &mut remotes, named, &paths, context, errors)).collect();
+    for (levels, at) in read.iter().flatten().map(|parts| (&parts.user_level, &parts.user_level_at)) {
+        credentials::suffice(&credentials, levels, at, errors);
+    }
+    let device = name.zip(http).map(|(name, http)| Device { name, http, rtsp, connect_ports, credentials, pass_through });
     let Some(device) = device else { return Vec::new() };
-    let complete = |parts: UplinkParts| Uplink {
+    let complete = |parts: UplinkParts<'_>| Uplink {
         device: device.clone(),
         remote: parts.remote,
         authorization: parts.authorization,
@@ -139,38 +144,13 @@ fn connect_ports(cursor: &Cursor<'_>, errors: &mut Errors) -> BTreeSet<u16> {
     ports
 }
 
-fn credentials(fields: &Fields<'_>, context: &Context<'_>, errors: &mut Errors) -> BTreeMap<UserLevel, DeviceAccount> {
-    let Some(cursor) = fields.optional("credentials") else { return BTreeMap::new() };
-    if !context.served.credentials {
-        errors.at(cursor, "credentials at the device are not served by this version; remove the key");
-    }
-    let mut found = BTreeMap::new();
-    for (level, at, entry) in cursor.entries(errors) {
-        let level = match UserLevel::parse(level) {
-            Ok(level) => Some(level),
-            Err(message) => {
-                errors.add(at, &entry.path, message);
-                None
-            }
-        };
-        let Some(account) = entry.fields(keys::DEVICE_ACCOUNT, errors) else { continue };
-        let username = account.required_text("username", errors).map(|(text, _)| text.to_owned());
-        let password_file = context.required_file(&account, "passwordFile", errors);
-        if let (Some(level), Some(username), Some(password_file)) = (level, username, password_file)
-            && found.insert(level, DeviceAccount { username, password_file }).is_some()
-        {
-            errors.add(at, &entry.path, "this level has an account already, written with or without `onvif:`");
-        }
-    }
-    found
-}
-
 /// An uplink without its device.
-struct UplinkParts {
+struct UplinkParts<'n> {
     remote: RemoteAddress,
     authorization: Authorization,
     trust: Trust,
     user_level: Vec<UserLevel>,
+    user_level_at: Cursor<'n>,
     access: Access,
     network: Network,
     tls: TlsChoices,
@@ -184,7 +164,7 @@ fn read_uplink<'n>(
     paths: &[PathRule],
     context: &Context<'_>,
     errors: &mut Errors,
-) -> Option<UplinkParts> {
+) -> Option<UplinkParts<'n>> {
     let fields = cursor.fields(keys::UPLINK, errors)?;
     let remote = fields.required_text("remoteAddress", errors).and_then(|(text, at)| {
         if let Some(first) = remotes.insert(text, at.node.at) {
@@ -200,7 +180,8 @@ fn read_uplink<'n>(
     });
     let authorization = authorization(&fields, remote.as_ref(), references, context, errors);
     let trust = references.trust(&fields, errors);
-    let levels = fields.required("userLevel", errors).and_then(|at| user_levels(at, errors));
+    let level_at = fields.required("userLevel", errors);
+    let levels = level_at.and_then(|at| user_levels(at, errors));
     let access = access::access(&fields, levels.as_deref().unwrap_or_default(), paths, roles, errors);
     let network = connection::network(&fields, context, errors);
     let tls = connection::tls(&fields, errors);
@@ -210,6 +191,7 @@ fn read_uplink<'n>(
         authorization: authorization?,
         trust: trust?,
         user_level: levels?.into_iter().map(|(level, _)| level).collect(),
+        user_level_at: level_at?.clone(),
         access: access?,
         network: network?,
         tls: tls?,

@@ -70,6 +70,13 @@ impl Cause {
             Self::WebSocketViolation => {
                 "report the sentence to the cloud's operator; proxies in between may do this too"
             }
+            Self::DeviceCredentialsRefused => {
+                "put the account's present password into its passwordFile, and see that the device has not locked the account"
+            }
+            Self::DeviceCredentialsUnreadable => {
+                "put the password, one line, where passwordFile says, readable for this process"
+            }
+            Self::DeviceAuthenticationUnknown => "switch HTTP Digest authentication on at the device",
             Self::Drained => "nothing; it was asked for",
         }
     }

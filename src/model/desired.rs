@@ -89,6 +89,7 @@ mod tests {
                 rtsp: None,
                 connect_ports: Default::default(),
                 credentials: BTreeMap::new(),
+                pass_through: false,
             },
             remote: RemoteAddress::parse(&format!("https://cloud-{remote}/")).expect("valid"),
             authorization: Authorization::Mtls(Certificate {

@@ -73,6 +73,7 @@ pub(crate) mod testing {
                 rtsp: None,
                 connect_ports: Default::default(),
                 credentials: std::collections::BTreeMap::new(),
+                pass_through: false,
             },
             remote: RemoteAddress::parse(remote).expect("valid"),
             authorization: Authorization::Mtls(Certificate {

@@ -64,6 +64,7 @@ impl Bench {
                 rtsp: None,
                 connect_ports: Default::default(),
                 credentials: std::collections::BTreeMap::new(),
+                pass_through: false,
             },
             remote: RemoteAddress::parse(remote).expect("valid"),
             authorization: Authorization::Mtls(Certificate {

@@ -200,7 +200,15 @@ impl UplinkMetrics {
         })?;
         gauge("certificate_expiry_timestamp_seconds", "End of the client certificate, Unix time", |status| {
             Some(status.certificate_expiry?.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_secs_f64())
-        })
+        })?;
+        let help = "1 while the device does not accept what is sent for the uplink";
+        let mut family = out.encode_descriptor("device_failure", help, None, MetricType::Gauge)?;
+        for (labels, status) in &board {
+            if let Some(error) = &status.device_error {
+                family.encode_family(&pairs(labels, &[("cause", error.cause.as_str())]))?.encode_gauge(&1)?;
+            }
+        }
+        Ok(())
     }
 
     fn encode_connections(out: &mut DescriptorEncoder, all: &[(Labels, Arc<Series>)]) -> fmt::Result {
@@ -298,7 +306,7 @@ fn histogram(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{address::RemoteAddress, status::Status};
+    use crate::model::{address::RemoteAddress, failure::Failure, status::Status};
 
     fn key() -> UplinkKey {
         UplinkKey {
@@ -320,12 +328,14 @@ mod tests {
         let metrics = UplinkMetrics::register(&mut registry, Arc::clone(&board));
         let series = metrics.series(&key());
         board.update(&key(), |uplink| uplink.set(Status::Connecting));
+        board.note_device(&key(), Some(&Failure::new(Cause::DeviceCredentialsRefused, "refused")));
         series.attempt_failed(Cause::DialTimeout);
         series.request("2xx");
         let text = scrape(&registry);
         for line in [
             r#"onvif_uplink_state{device="camera-1",remote="https://cloud/"} 1"#,
             r#"onvif_uplink_connection_attempts_total{device="camera-1",remote="https://cloud/",outcome="failed"} 1"#,
+            r#"onvif_uplink_device_failure{device="camera-1",remote="https://cloud/",cause="device-credentials-refused"} 1"#,
             r#"onvif_uplink_connection_failures_total{device="camera-1",remote="https://cloud/",cause="dial-timeout"} 1"#,
             r#"onvif_uplink_requests_total{device="camera-1",remote="https://cloud/",code="2xx"} 1"#,
         ] {

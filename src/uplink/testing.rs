@@ -56,6 +56,7 @@ pub fn uplink(device: &str, port: u16) -> Uplink {
             rtsp: None,
             connect_ports: Default::default(),
             credentials: BTreeMap::new(),
+            pass_through: false,
         },
         remote: RemoteAddress::parse("https://cloud/").expect("valid"),
         authorization: Authorization::Mtls(Certificate { id: "c".into(), cert_file: "c".into(), key_file: "k".into() }),
