@@ -7,15 +7,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header::WWW_AUTHENTICATE};
-use http_body::Body as _;
-use http_body_util::{BodyExt, Limited};
-use tokio::time::timeout;
 
 use super::{
     challenge::{Offer, best},
     envelope::is_not_authorized,
+    refusal::refusal,
 };
-use crate::base::http::{Body, Response};
+use crate::base::{
+    gather::{Gathered, gather},
+    http::{Body, Response},
+};
 
 /// Longest answer that is read, bytes. Faults have one or two kilobytes, some pages of a 401 have ten.
 const ANSWER_MAX: usize = 64 * 1024;
@@ -53,18 +54,21 @@ pub async fn demand(response: Response, soap: bool) -> (Response, Option<Demand>
         let body = collect(body).await.unwrap_or_default();
         return (Response::from_parts(parts, Body::full(body)), Some(demand));
     }
-    let refusal = status == StatusCode::BAD_REQUEST || status == StatusCode::INTERNAL_SERVER_ERROR;
-    let short = response.body().size_hint().upper().is_some_and(|upper| upper <= ANSWER_MAX as u64);
-    if !(soap && refusal && short) {
+    if !soap || (status != StatusCode::BAD_REQUEST && status != StatusCode::INTERNAL_SERVER_ERROR) {
         return (response, None);
     }
     let (parts, body) = response.into_parts();
-    let Some(body) = collect(body).await else {
-        let sentence = "the device's answer broke off";
-        return (super::refusal::refusal(soap, StatusCode::BAD_GATEWAY, sentence, None), None);
-    };
-    let demand = is_not_authorized(&body).then_some(Demand::Token);
-    (Response::from_parts(parts, Body::full(body)), demand)
+    match gather(body, ANSWER_MAX, ANSWER_DEADLINE).await {
+        Gathered::Whole { bytes, .. } => {
+            let demand = is_not_authorized(&bytes).then_some(Demand::Token);
+            (Response::from_parts(parts, Body::full(bytes)), demand)
+        }
+        Gathered::Larger(body) => (Response::from_parts(parts, body), None),
+        Gathered::Broken(_) | Gathered::Slow => {
+            let sentence = "the device's answer broke off";
+            (refusal(soap, StatusCode::BAD_GATEWAY, sentence, None), None)
+        }
+    }
 }
 
 /// What the head of a 401 asks for.
@@ -83,6 +87,8 @@ fn challenged(headers: &HeaderMap, soap: bool) -> Demand {
 
 /// A short body; `None` when it is too long, too slow, or breaks off.
 pub async fn collect(body: Body) -> Option<Bytes> {
-    let collected = timeout(ANSWER_DEADLINE, Limited::new(body, ANSWER_MAX).collect()).await;
-    collected.ok()?.ok().map(http_body_util::Collected::to_bytes)
+    match gather(body, ANSWER_MAX, ANSWER_DEADLINE).await {
+        Gathered::Whole { bytes, .. } => Some(bytes),
+        Gathered::Larger(_) | Gathered::Broken(_) | Gathered::Slow => None,
+    }
 }

@@ -9,9 +9,12 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts};
 use super::{
     envelope::Envelope,
     refusal::{self, refusal},
-    replay::{NotWhole, Replay},
+    replay::{BODY_MAX, NotWhole, Replay, WHOLE_DEADLINE},
 };
-use crate::base::http::{Body, Informational, Request, Response};
+use crate::base::{
+    gather::{Gathered, gather},
+    http::{Body, Informational, Request, Response},
+};
 
 /// Media types of SOAP 1.2 and 1.1, and what careless remotes write.
 const SOAP_TYPES: [&str; 3] = ["application/soap+xml", "text/xml", "application/xml"];
@@ -41,14 +44,15 @@ impl Payload {
     /// # Errors
     /// The answer to the remote: the message cannot be read, is too long, or does not come.
     pub async fn take(parts: &mut Parts, body: Body) -> Result<Taken, Early> {
-        let replay = Replay::new(body);
-        let stream = |replay| Taken { payload: Self::Stream(replay), with_own_credentials: None };
-        let Some(declared) = may_be_message(parts) else { return Ok(stream(replay)) };
+        let stream = |body| Taken { payload: Self::Stream(Replay::new(body)), with_own_credentials: None };
+        let Some(declared) = may_be_message(parts) else { return Ok(stream(body)) };
         say_continue(parts);
-        let whole = match replay.whole().await {
-            Ok(whole) => whole,
-            Err(NotWhole::TooLarge) if !declared && replay.body().is_some() => return Ok(stream(replay)),
-            Err(why) => return Err(not_whole(true, why)),
+        let whole = match gather(body, BODY_MAX, WHOLE_DEADLINE).await {
+            Gathered::Whole { bytes, .. } => bytes,
+            Gathered::Larger(body) if !declared => return Ok(stream(body)),
+            Gathered::Larger(_) => return Err(not_whole(true, NotWhole::TooLarge)),
+            Gathered::Slow => return Err(not_whole(true, NotWhole::TooSlow)),
+            Gathered::Broken(_) => return Err(not_whole(true, NotWhole::Broken)),
         };
         match Envelope::read(&whole) {
             Ok(envelope) if envelope.has_security() => {
@@ -57,7 +61,7 @@ impl Payload {
             }
             Ok(_) => Ok(Taken { payload: Self::Message(whole), with_own_credentials: None }),
             Err(sentence) if declared => Err(Box::new(refusal::malformed(sentence))),
-            Err(_) => Ok(stream(replay)),
+            Err(_) => Ok(stream(Body::full(whole))),
         }
     }
 

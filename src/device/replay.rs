@@ -11,18 +11,19 @@ use std::{
     time::Duration,
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use http_body_util::BodyExt;
-use tokio::time::timeout;
 
-use crate::base::http::{Body, BodyError};
+use crate::base::{
+    gather::{Gathered, gather},
+    http::{Body, BodyError},
+};
 
 /// Most that is remembered of one body, bytes: ten times the largest usual SOAP message; firmware gets its nonce before.
 pub const BODY_MAX: usize = 256 * 1024;
 /// How long a body that is needed whole may take to come: a message of [`BODY_MAX`] over 50 kbit/s.
-const WHOLE_DEADLINE: Duration = Duration::from_secs(60);
+pub const WHOLE_DEADLINE: Duration = Duration::from_secs(60);
 
 /// A body and what is remembered of it. Clones share both.
 #[derive(Clone)]
@@ -106,22 +107,13 @@ impl Replay {
     /// # Errors
     /// [`NotWhole`].
     pub async fn whole(&self) -> Result<Bytes, NotWhole> {
-        let mut body = self.body().ok_or(NotWhole::TooLarge)?;
-        if body.size_hint().lower() > BODY_MAX as u64 {
-            return Err(NotWhole::TooLarge);
+        let body = self.body().ok_or(NotWhole::TooLarge)?;
+        match gather(body, BODY_MAX, WHOLE_DEADLINE).await {
+            Gathered::Whole { bytes, .. } => Ok(bytes),
+            Gathered::Larger(_) => Err(NotWhole::TooLarge),
+            Gathered::Slow => Err(NotWhole::TooSlow),
+            Gathered::Broken(_) => Err(NotWhole::Broken),
         }
-        let read = async {
-            let mut whole = BytesMut::new();
-            while let Some(frame) = body.frame().await {
-                let frame = frame.map_err(|_| NotWhole::Broken)?;
-                whole.extend_from_slice(frame.data_ref().map_or(&[], |data| data));
-                if whole.len() > BODY_MAX {
-                    return Err(NotWhole::TooLarge);
-                }
-            }
-            Ok(whole.freeze())
-        };
-        timeout(WHOLE_DEADLINE, read).await.unwrap_or(Err(NotWhole::TooSlow))
     }
 
     /// Whether it is known to fit, so that it can be sent a second time whatever happens.
@@ -210,7 +202,7 @@ impl HttpBody for Reader {
 #[cfg(test)]
 mod tests {
     use futures_util::{StreamExt, stream};
-    use http_body_util::StreamBody;
+    use http_body_util::{BodyExt, StreamBody};
 
     use super::*;
 
