@@ -4,6 +4,7 @@
 //! - [`mediation`]: the handler around the one that reaches the device; [`exchange`] is one request in it, [`demand`] what an
 //!   answer asks for, [`payload`] what it carries, [`replay`] a body that can go twice, [`refusal`] what the remote reads when it does not work.
 //! - [`account`]: one account at one device with its password; [`standing`] how it stands, [`learned`] what the device wants.
+//! - [`rtsp`]: the same for RTSP that is carried to the device.
 //! - [`challenge`], [`digest`], [`basic`], [`username_token`], [`envelope`]: the schemes and their syntax.
 
 pub mod account;
@@ -22,6 +23,7 @@ mod message_tests;
 pub mod payload;
 pub mod refusal;
 pub mod replay;
+pub mod rtsp;
 pub mod standing;
 pub mod username_token;
 
@@ -30,9 +32,9 @@ use std::{
     sync::{Arc, Mutex, PoisonError, Weak},
 };
 
-use self::{account::Account, mediation::Mediation};
+use self::{account::Account, mediation::Mediation, rtsp::Conversations};
 use crate::{
-    base::{http::Handler, watch::FileWatcher},
+    base::{http::Handler, mediator::Mediators, watch::FileWatcher},
     model::{
         device::{DeviceAccount, LoopbackUrl},
         status::StatusBoard,
@@ -64,6 +66,13 @@ impl Accounts {
             return inner;
         };
         Arc::new(Mediation::new(account, inner, key, uplink.device.pass_through))
+    }
+
+    /// What shows the account of this uplink's level in RTSP; `None` when the device has no accounts, or the remote may show its
+    /// own.
+    pub fn mediate_rtsp(&self, uplink: &Uplink) -> Option<Arc<dyn Mediators>> {
+        let account = self.account(uplink).filter(|_| !uplink.device.pass_through)?;
+        Some(Arc::new(Conversations::new(account)))
     }
 
     /// The account of an uplink's level, if its device has one.

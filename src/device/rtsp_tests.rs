@@ -1,0 +1,143 @@
+//! Conversations with RTSP servers that want credentials, and what each side of them sees.
+
+use super::*;
+use crate::{
+    base::rtsp::{Splitter, Unit},
+    device::bench::{Bench, bench, good},
+};
+
+fn read(text: &str) -> Message {
+    let mut splitter = Splitter::new();
+    splitter.push(text.replace('\n', "\r\n").as_bytes());
+    match splitter.next_unit() {
+        Ok(Some(Unit::Message(message))) => message,
+        other => panic!("{other:?} in {text}"),
+    }
+}
+
+fn request(method: &str, number: &str, more: &str) -> Message {
+    read(&format!("{method} rtsp://127.0.0.1/cam RTSP/1.0\ncseq:{number}\nUser-Agent: x\n{more}\n"))
+}
+
+fn answer(status: &str, number: &str, more: &str) -> Message {
+    read(&format!("RTSP/1.0 {status}\nCSeq: {number}\n{more}\n"))
+}
+
+fn challenge(number: &str, nonce: &str, more: &str) -> Message {
+    answer("401 Unauthorized", number, &format!("WWW-Authenticate: Digest realm=\"r\", nonce=\"{nonce}\"{more}\n"))
+}
+
+async fn conversation() -> (Bench, Box<dyn Mediator>) {
+    let bench = bench(good);
+    let mediator = Conversations::new(Arc::clone(&bench.account)).conversation().await;
+    (bench, mediator)
+}
+
+fn to_device(passed: Passed) -> Message {
+    assert_eq!(passed.to_remote, None);
+    passed.to_device.expect("a message to the device")
+}
+
+fn to_remote(passed: Passed) -> Message {
+    assert_eq!(passed.to_device, None);
+    passed.to_remote.expect("a message to the remote")
+}
+
+fn number(message: &Message) -> Option<&str> {
+    message.field("CSeq")
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_challenge_is_hidden_and_the_numbers_of_both_sides_are_kept_apart() {
+    let (bench, mut talk) = conversation().await;
+    let first = to_device(talk.from_remote(request("OPTIONS", "7", "")));
+    assert_eq!(first, request("OPTIONS", "7", ""), "nothing is changed before the device asks");
+    to_remote(talk.from_device(answer("200 OK", "7", "")));
+    to_device(talk.from_remote(request("DESCRIBE", "8", "Accept: application/sdp\n")));
+    let again = to_device(talk.from_device(challenge("8", "n", "")));
+    assert_eq!((number(&again), again.field("Accept")), (Some("9"), Some("application/sdp")));
+    assert!(again.field("Authorization").is_some_and(|shown| shown.contains("uri=\"rtsp://127.0.0.1/cam\"")));
+    let answered = to_remote(talk.from_device(answer("200 OK", "9", "")));
+    assert_eq!(number(&answered), Some("8"));
+    let next = to_device(talk.from_remote(request("SETUP", "9", "")));
+    assert_eq!(number(&next), Some("10"));
+    assert!(next.field("Authorization").is_some_and(|shown| shown.starts_with("Digest username=\"admin\"")));
+    assert_eq!(number(&to_remote(talk.from_device(answer("200 OK", "10", "")))), Some("9"));
+    assert!(bench.account.proven());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_remote_shows_is_taken_out_and_what_the_device_says_of_it_too() {
+    let (_bench, mut talk) = conversation().await;
+    let sent = to_device(talk.from_remote(request("PLAY", "1", "Authorization: Basic theirs\nRange: npt=0-\n")));
+    assert_eq!(sent, request("PLAY", "1", "Range: npt=0-\n"));
+    let said = answer("200 OK", "1", "Authentication-Info: nextnonce=\"x\"\nRTP-Info: url=a\n");
+    assert_eq!(to_remote(talk.from_device(said)), read("RTSP/1.0 200 OK\nCSeq: 1\nRTP-Info: url=a\n\n"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wrong_password_is_tried_once_and_the_remote_sees_no_challenge() {
+    let (bench, mut talk) = conversation().await;
+    to_device(talk.from_remote(request("DESCRIBE", "1", "")));
+    to_device(talk.from_device(challenge("1", "n", "")));
+    let refused = to_remote(talk.from_device(challenge("2", "m", "")));
+    assert_eq!((refused.kind(), number(&refused)), (Kind::Response { status: 502 }, Some("1")));
+    assert!(refused.field("WWW-Authenticate").is_none() && bench.told().is_some());
+    let next = to_device(talk.from_remote(request("DESCRIBE", "2", "")));
+    assert_eq!(next.field("Authorization"), None);
+    assert_eq!(to_remote(talk.from_device(challenge("3", "o", ""))).kind(), Kind::Response { status: 502 });
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stale_nonce_is_replaced_but_not_for_ever() {
+    let (bench, mut talk) = conversation().await;
+    to_device(talk.from_remote(request("DESCRIBE", "1", "")));
+    to_device(talk.from_device(challenge("1", "a", "")));
+    to_device(talk.from_device(challenge("2", "b", ", stale=true")));
+    let ended = to_remote(talk.from_device(challenge("3", "c", ", stale=true")));
+    assert_eq!((ended.kind(), bench.told()), (Kind::Response { status: 502 }, None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_that_were_sent_together_are_each_sent_again_in_their_order() {
+    let (_bench, mut talk) = conversation().await;
+    for number in ["1", "2"] {
+        to_device(talk.from_remote(request("SETUP", number, "")));
+    }
+    let asked = ["1", "2"].map(|number| challenge(number, "n", ", qop=\"auth\""));
+    let again = asked.map(|said| to_device(talk.from_device(said)));
+    for (message, count) in again.iter().zip(["nc=00000001", "nc=00000002"]) {
+        assert!(message.field("Authorization").is_some_and(|shown| shown.contains(count)), "{message:?}");
+    }
+    assert_eq!(again.each_ref().map(|message| number(message)), [Some("3"), Some("4")]);
+    let answered = ["3", "4"].map(|number| to_remote(talk.from_device(answer("200 OK", number, ""))));
+    assert_eq!(answered.each_ref().map(|message| number(message)), [Some("1"), Some("2")]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_of_the_device_and_answers_that_nobody_waits_for_pass() {
+    let (_bench, mut talk) = conversation().await;
+    let asked = read("OPTIONS * RTSP/1.0\nCSeq: 99\n\n");
+    assert_eq!(to_remote(talk.from_device(asked.clone())), asked);
+    let said = answer("200 OK", "99", "");
+    assert_eq!(to_device(talk.from_remote(said.clone())), said);
+    assert_eq!(to_remote(talk.from_device(said.clone())), said);
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_without_answers_are_bounded() {
+    let (_bench, mut talk) = conversation().await;
+    for number in 0..PENDING_MAX {
+        to_device(talk.from_remote(request("GET_PARAMETER", &number.to_string(), "")));
+    }
+    let refused = to_remote(talk.from_remote(request("GET_PARAMETER", "900", "")));
+    assert_eq!((refused.kind(), number(&refused)), (Kind::Response { status: 503 }, Some("900")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_without_a_number_gets_one_that_the_remote_does_not_see() {
+    let (_bench, mut talk) = conversation().await;
+    let sent = to_device(talk.from_remote(read("OPTIONS * RTSP/1.0\n\n")));
+    assert_eq!(number(&sent), Some("1"));
+    assert_eq!(number(&to_remote(talk.from_device(answer("200 OK", "1", "")))), None);
+}
