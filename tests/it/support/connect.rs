@@ -23,6 +23,7 @@ pub fn device(scheme: &str, address: SocketAddr, ports: &[u16]) -> Device {
         http: LoopbackUrl::parse(&format!("{scheme}://{address}")).expect("loopback"),
         rtsp: None,
         connect_ports: ports.iter().copied().collect(),
+        pass_through: false,
         credentials: Default::default(),
     }
 }
