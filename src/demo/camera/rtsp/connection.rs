@@ -71,18 +71,20 @@ impl<R: AsyncRead + Unpin> Input<R> {
     /// Appends what came; 0 at the end. Cancel safe.
     async fn read(&mut self, buffer: &mut BytesMut) -> io::Result<usize> {
         let Some(posted) = &mut self.posted else { return self.socket.read_buf(buffer).await };
-        let mut unasked = [0; 64];
-        tokio::select! {
-            came = posted.recv() => {
-                let bytes = came.transpose()?.unwrap_or_default();
-                buffer.extend_from_slice(&bytes);
-                Ok(bytes.len())
+        let mut unasked = [0; 512];
+        loop {
+            tokio::select! {
+                came = posted.recv() => {
+                    let bytes = came.transpose()?.unwrap_or_default();
+                    buffer.extend_from_slice(&bytes);
+                    return Ok(bytes.len());
+                }
+                // Nothing belongs into the GET after its head but its end. live555 (VLC) writes its receiver reports there,
+                // as frames that are not encoded: they are passed over.
+                read = self.socket.read(&mut unasked) => if read? == 0 {
+                    return Ok(0);
+                },
             }
-            // Nothing belongs into the GET after its head; what matters is its end.
-            read = self.socket.read(&mut unasked) => match read? {
-                0 => Ok(0),
-                _ => Err(io::Error::new(io::ErrorKind::InvalidData, "a GET with something after its head")),
-            },
         }
     }
 }

@@ -305,6 +305,21 @@ async fn a_conversation_wrapped_in_http_plays_and_survives_a_new_post() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn receiver_reports_in_the_connection_of_the_get_are_passed_over() {
+    let report = Frame::new(1, &[0x80, 201, 0, 1, 0, 0, 0, 0]).expect("short");
+    let mut studio = Studio::new();
+    let (mut get, mut posting) = (studio.connect(), studio.connect());
+    answer_head(&mut get, GET).await;
+    for _ in 0..3 {
+        get.stream.write_all(report.bytes()).await.expect("in memory");
+    }
+    posting.stream.write_all(POST.as_bytes()).await.expect("in memory");
+    let options = get.request("OPTIONS", &[]);
+    post(&mut posting, &options).await;
+    assert_eq!(status(&get.response().await), 200);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_post_without_its_get_is_given_up_after_ten_seconds() {
     let mut studio = Studio::new();
     let (began, mut post) = (Instant::now(), studio.connect());
