@@ -137,9 +137,8 @@ where
 {
     let mut came = BytesMut::from(early);
     let read = timeout(DEADLINE, read_head(&mut stream, &mut came)).await;
-    let head = match read
-        .unwrap_or_else(|_| Ok(Err(Refusal("408 Request Timeout", "The head did not arrive within 10 s."))))?
-    {
+    let late = Err(Refusal("408 Request Timeout", "The head did not arrive within 10 s."));
+    let head = match read.unwrap_or(Ok(late))? {
         Ok(head) => head,
         Err(refusal) => return refuse(&mut stream, refusal).await,
     };
