@@ -15,7 +15,7 @@
 //! # Invariants
 //! - `model` knows no I/O.
 //! - Only `transport` dials outward, only `forward` dials loopback, and never an address taken from a peer's message.
-//! - Only `config` reads configuration files; only `tls`, `authz` and `device` read secrets.
+//! - Only `config` reads configuration files; only `tls`, `authz` and `device` read secrets, the emulator's own account aside.
 //! - A reload never touches an unchanged uplink.
 //! - No task outlives `App::run`.
 //! - No network input can panic. Every queue, body, header list, timeout and stream count has a named limit with its reason.

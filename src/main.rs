@@ -19,7 +19,10 @@ use onvif_uplink::{
     app::{self, App, Outcome, probe},
     base::drain::{Drain, DrainSwitch, drain},
     cli::{self, Command},
-    demo::{self, Demo, camera::Camera},
+    demo::{
+        self, Demo,
+        camera::{Camera, credentials, rtsp},
+    },
     gateway::{self, Gateway},
     telemetry::{Telemetry, logs::LevelHandle, metrics::Metrics},
     tls::server::IdentityField,
@@ -242,9 +245,16 @@ async fn run_gateway(arguments: &cli::Gateway, telemetry: TelemetryView) -> Ende
 }
 
 async fn run_camera(arguments: &cli::Camera) -> Ended {
-    let camera =
+    let mut camera =
         Camera::bind(arguments.http).await.map_err(|error| internal(format!("{}: {error}", arguments.http)))?;
-    tracing::info!(http = %camera.http_addr(), "camera emulator started");
+    if let Some(listen) = arguments.rtsp {
+        let file = arguments.rtsp_credentials_file.as_deref();
+        let credentials = file.map(credentials::read).transpose().map_err(|sentence| (cli::EXIT_USAGE, sentence))?;
+        let options = rtsp::Options { listen, tunnel: arguments.rtsp_tunnel, credentials };
+        camera = camera.with_rtsp(options).await.map_err(|error| internal(format!("{listen}: {error}")))?;
+    }
+    let rtsp = camera.rtsp_addr().map(tracing::field::display);
+    tracing::info!(http = %camera.http_addr(), rtsp, "camera emulator started");
     until_stopped(RUNTIME_STOP, |drain| camera.run(drain)).await?;
     Ok(cli::EXIT_OK)
 }

@@ -83,7 +83,11 @@ Examples:
   onvif-uplink status --json | jq '.uplinks[] | select(.status != \"Online\")'")]
     Status(Status),
     /// The camera emulator alone
-    #[command(after_help = "Example:\n  onvif-uplink camera --http 127.0.0.1:8080")]
+    #[command(after_help = "\
+Examples:
+  onvif-uplink camera --http 127.0.0.1:8080
+  onvif-uplink camera --http 127.0.0.1:8080 --rtsp 127.0.0.1:8554
+  ffplay -rtsp_transport tcp rtsp://127.0.0.1:8554/stream")]
     Camera(Camera),
     /// Camera emulator, sidecar and gateway in one process, with a throw-away PKI
     #[command(
@@ -245,6 +249,15 @@ pub struct Camera {
     /// Where the emulator serves HTTP
     #[arg(long, env = "ONVIF_UPLINK_HTTP", value_name = "ADDR")]
     pub http: SocketAddr,
+    /// Where it serves the same picture by RTSP (JPEG over RTP, interleaved TCP), as /stream
+    #[arg(long, env = "ONVIF_UPLINK_RTSP", value_name = "ADDR")]
+    pub rtsp: Option<SocketAddr>,
+    /// Let players wrap RTSP in HTTP, on the same port
+    #[arg(long, env = "ONVIF_UPLINK_RTSP_TUNNEL", action = ArgAction::SetTrue, value_parser = BoolishValueParser::new(), requires = "rtsp")]
+    pub rtsp_tunnel: bool,
+    /// Ask players for Digest credentials: file with one line USER:PASSWORD
+    #[arg(long, env = "ONVIF_UPLINK_RTSP_CREDENTIALS_FILE", value_name = "FILE", requires = "rtsp")]
+    pub rtsp_credentials_file: Option<PathBuf>,
     /// The log.
     #[command(flatten)]
     pub logging: Logging,

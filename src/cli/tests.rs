@@ -82,6 +82,7 @@ fn the_other_commands_are_read() {
         "status",
         "status --admin localhost:9600 --json",
         "camera --http 127.0.0.1:8080",
+        "camera --http 127.0.0.1:8080 --rtsp 127.0.0.1:8554 --rtsp-tunnel --rtsp-credentials-file f",
         "demo",
         "demo --dir d --front 127.0.0.1:0",
     ] {
@@ -101,6 +102,7 @@ fn wrong_arguments_end_with_64_and_help_with_0() {
         "run --config u --threads 257",
         "check",
         "camera",
+        "camera --http 127.0.0.1:8080 --rtsp-tunnel",
         "run --config u --admin here",
     ] {
         assert_eq!(refused(line).0, EXIT_USAGE, "{line}");

@@ -1,22 +1,26 @@
 //! The camera emulator: an unmodified HTTP camera as the sidecar meets it, without the hardware.
 //!
 //! An index page, a JPEG snapshot, an endless Motion JPEG stream of a moving, time-stamped test picture, the ONVIF device
-//! service, and a source and a sink of bulk data. It stands beside the sidecar in the demo, alone as
-//! `onvif-uplink camera` in a pod, and as the device in tests. It knows nothing of uplinks; there is no authentication,
-//! as it listens on loopback beside the sidecar.
+//! service, and a source and a sink of bulk data; by choice an RTSP server with the same picture. It stands beside the sidecar
+//! in the demo, alone as `onvif-uplink camera` in a pod, and as the device in tests. It knows nothing of uplinks. The web
+//! service has no authentication, as it listens on loopback beside the sidecar; RTSP has it by choice.
 //!
 //! `canvas` draws shapes, `picture` a whole frame from number and time, `barcode` the machine-readable strip in it, `encode`
 //! makes the JPEG, `feed` is the frame clock and shares each picture among viewers, `http` maps paths, `soap` answers
-//! ONVIF, `bulk` gives and takes large bodies.
+//! ONVIF, `bulk` gives and takes large bodies, `rtsp` streams, `digest` and `credentials` know who may.
 
 pub mod barcode;
 pub mod bulk;
 pub mod canvas;
 mod clock;
+pub mod credentials;
+pub mod digest;
 pub mod encode;
 pub mod feed;
 pub mod http;
 pub mod picture;
+mod random;
+pub mod rtsp;
 pub mod soap;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
@@ -32,6 +36,8 @@ use crate::base::{drain::Drain, tasks::Tasks};
 
 /// Connections at once: far more than a sidecar's pool and some browsers need; with the buffer of each, at most 64 MiB.
 const MAX_CONNECTIONS: usize = 512;
+/// RTSP connections at once, two for a player that wraps them in HTTP; with the buffers of each, some 20 MiB.
+const MAX_PLAYERS: usize = 64;
 /// A peer that acknowledges nothing for so long is gone, also in the middle of a video stream.
 const PEER_GONE: Duration = Duration::from_secs(60);
 /// Pause after a failed accept, which is nearly always a lack of file descriptors: time for some to come back.
@@ -42,7 +48,16 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub struct Camera {
     listener: TcpListener,
     http_addr: SocketAddr,
+    rtsp: Option<Rtsp>,
     name: Arc<str>,
+}
+
+/// The bound RTSP server.
+#[derive(Debug)]
+struct Rtsp {
+    listener: TcpListener,
+    address: SocketAddr,
+    options: rtsp::Options,
 }
 
 impl Camera {
@@ -53,7 +68,17 @@ impl Camera {
     pub async fn bind(http: SocketAddr) -> io::Result<Self> {
         let listener = TcpListener::bind(http).await?;
         let http_addr = listener.local_addr()?;
-        Ok(Self { listener, http_addr, name: Arc::from("camera-1") })
+        Ok(Self { listener, http_addr, rtsp: None, name: Arc::from("camera-1") })
+    }
+
+    /// Binds an RTSP server as well.
+    ///
+    /// # Errors
+    /// Those of the operating system: the address is in use or not of this machine.
+    pub async fn with_rtsp(self, options: rtsp::Options) -> io::Result<Self> {
+        let listener = TcpListener::bind(options.listen).await?;
+        let address = listener.local_addr()?;
+        Ok(Self { rtsp: Some(Rtsp { listener, address, options }), ..self })
     }
 
     /// Gives it another name: shown in the picture and on the page, and its serial number in ONVIF.
@@ -66,43 +91,66 @@ impl Camera {
         self.http_addr
     }
 
+    /// Where the RTSP server listens, with the real port; `None` without one.
+    pub fn rtsp_addr(&self) -> Option<SocketAddr> {
+        self.rtsp.as_ref().map(|rtsp| rtsp.address)
+    }
+
     /// Serves until the drain starts, then lets running requests finish until its deadline; video streams end at once.
     /// Returns when nothing of the camera is left. Aborting it ends everything at once.
-    pub async fn run(self, mut drain: Drain) {
+    pub async fn run(self, drain: Drain) {
         let (feed, clockwork) = feed::feed(&self.name);
-        let site = http::Site::new(feed, &self.name, facts(&self.name), self.http_addr);
-        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let site = http::Site::new(feed.clone(), &self.name, facts(&self.name), self.http_addr);
         let mut tasks = Tasks::new();
         tasks.spawn("camera clockwork", clockwork.run(drain.clone()));
-        let draining = loop {
-            let accepted = async {
-                let place = Arc::clone(&places).acquire_owned().await.expect("the semaphore is never closed");
-                (self.listener.accept().await, place)
-            };
-            tokio::select! {
-                (accepted, place) = accepted => match accepted {
-                    Ok((stream, _)) => {
-                        prepare(&stream);
-                        let (site, drain) = (site.clone(), drain.clone());
-                        tasks.spawn("camera connection", async move {
-                            http::serve(stream, site, drain).await;
-                            drop(place);
-                        });
-                    }
-                    Err(error) => {
-                        tracing::warn!(%error, "the camera cannot accept a connection; it tries again");
-                        tokio::time::sleep(ACCEPT_PAUSE).await;
-                    }
-                },
-                // Reaps what has ended; disabled when nothing is left, or it would be ready again and again.
-                () = tasks.finished(), if !tasks.is_empty() => {}
-                draining = drain.started() => break draining,
-            }
-        };
-        drop(self.listener);
-        if timeout_at(draining.deadline, tasks.finished()).await.is_err() {
-            tasks.abort().await;
+        if let Some(Rtsp { listener, options, .. }) = self.rtsp {
+            let station = Arc::new(rtsp::Station::new(feed, &self.name, &options));
+            let serve = move |stream, drain| rtsp::serve(stream, Arc::clone(&station), drain);
+            tasks.spawn("camera RTSP", accept(listener, MAX_PLAYERS, drain.clone(), serve));
         }
+        let serve = move |stream, drain| http::serve(stream, site.clone(), drain);
+        accept(self.listener, MAX_CONNECTIONS, drain, serve).await;
+        // All of them end with the drain, each within its deadline.
+        tasks.finished().await;
+    }
+}
+
+/// Serves what connects, `most` at once, until the drain starts; returns when the last one has ended or was aborted at the
+/// drain's deadline.
+async fn accept<F>(listener: TcpListener, most: usize, mut drain: Drain, serve: impl Fn(TcpStream, Drain) -> F)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let places = Arc::new(Semaphore::new(most));
+    let mut tasks = Tasks::new();
+    let draining = loop {
+        let accepted = async {
+            let place = Arc::clone(&places).acquire_owned().await.expect("the semaphore is never closed");
+            (listener.accept().await, place)
+        };
+        tokio::select! {
+            (accepted, place) = accepted => match accepted {
+                Ok((stream, _)) => {
+                    prepare(&stream);
+                    let served = serve(stream, drain.clone());
+                    tasks.spawn("camera connection", async move {
+                        served.await;
+                        drop(place);
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "the camera cannot accept a connection; it tries again");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            },
+            // Reaps what has ended; disabled when nothing is left, or it would be ready again and again.
+            () = tasks.finished(), if !tasks.is_empty() => {}
+            draining = drain.started() => break draining,
+        }
+    };
+    drop(listener);
+    if timeout_at(draining.deadline, tasks.finished()).await.is_err() {
+        tasks.abort().await;
     }
 }
 
