@@ -94,7 +94,8 @@ fn read_device<'n>(
     for (levels, at) in read.iter().flatten().map(|parts| (&parts.user_level, &parts.user_level_at)) {
         credentials::suffice(&credentials, levels, at, errors);
     }
-    let device = name.zip(http).map(|(name, http)| Device { name, http, rtsp, connect_ports, credentials, pass_through });
+    let device =
+        name.zip(http).map(|(name, http)| Device { name, http, rtsp, connect_ports, credentials, pass_through });
     let Some(device) = device else { return Vec::new() };
     let complete = |parts: UplinkParts<'_>| Uplink {
         device: device.clone(),

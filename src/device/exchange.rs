@@ -26,6 +26,10 @@ use crate::base::http::{Body, Handler, Informational, Request, Response};
 const TRIES_MAX: u32 = 3;
 /// Where every ONVIF device has its device service (ONVIF Core, Services overview).
 const DEVICE_SERVICE: &str = "/onvif/device_service";
+/// Needs credentials on every device, and changes nothing (access class READ_SYSTEM).
+const ASK_INFORMATION: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?><s:Envelope \
+    xmlns:s=\"http://www.w3.org/2003/05/soap-envelope\"><s:Body><GetDeviceInformation \
+    xmlns=\"http://www.onvif.org/ver10/device/wsdl\"/></s:Body></s:Envelope>";
 /// Bodies of this type are RTSP within HTTP, which the device authenticates at the level of RTSP (ONVIF Core).
 const RTSP_TUNNELLED: &str = "application/x-rtsp-tunnelled";
 
@@ -99,9 +103,9 @@ impl<'s> Exchange<'s> {
             return Ok(());
         }
         if self.needs_fresh_nonce()
-            && let Some(scheme) = self.fetch_nonce().await
+            && let Some((scheme, asked)) = self.fetch_nonce().await
         {
-            return self.show(scheme, true).await;
+            return self.show(scheme, asked).await;
         }
         let guess =
             account.learned(|learned| learned.guess(self.parts.uri.path(), self.payload.is_message(), Instant::now()));
@@ -236,7 +240,7 @@ impl<'s> Exchange<'s> {
                 self.token = Some(block);
             }
             Scheme::Digest(realm) => {
-                let own = self.session.take().filter(|session| asked && session.realm() == realm);
+                let own = self.session.take().filter(|session| session.realm() == realm);
                 let hashes_body = match &own {
                     Some(session) => session.qop() == Qop::AuthInt,
                     None => account.learned(|learned| learned.hashes_body(realm)),
@@ -290,8 +294,9 @@ impl<'s> Exchange<'s> {
     }
 
     /// Asks for the same path without a body and without credentials, which has no effect (RFC 9110 §9.3.2), for what the
-    /// device says of the credentials that it wants: a nonce that nothing has used. `None` when it wants none there.
-    async fn fetch_nonce(&mut self) -> Option<Scheme> {
+    /// device says of the credentials that it wants: a nonce that nothing has used. A path that knows no HEAD says nothing of
+    /// them; then the device service is asked. Gives the scheme, and whether this very path asked for it.
+    async fn fetch_nonce(&mut self) -> Option<(Scheme, bool)> {
         let mut parts = self.parts.clone();
         parts.method = Method::HEAD;
         for name in [header::CONTENT_LENGTH, header::CONTENT_TYPE, header::EXPECT, header::TRAILER] {
@@ -299,10 +304,14 @@ impl<'s> Exchange<'s> {
         }
         parts.extensions.remove::<Informational>();
         let response = self.inner.handle(Request::from_parts(parts, Body::empty())).await;
-        let (_, Some(Demand::Offer(offer))) = demand(response, false).await else { return None };
-        let scheme = self.take_up(offer);
-        self.account.learned(|learned| learned.learn(self.parts.uri.path(), false, &scheme));
-        Some(scheme)
+        if let (_, Some(Demand::Offer(offer))) = demand(response, false).await {
+            let scheme = self.take_up(offer);
+            self.account.learned(|learned| learned.learn(self.parts.uri.path(), false, &scheme));
+            return Some((scheme, true));
+        }
+        let response = self.inner.handle(to_device_service(ASK_INFORMATION)?).await;
+        let (_, Some(Demand::Offer(offer))) = demand(response, true).await else { return None };
+        Some((self.take_up(offer), false))
     }
 
     /// How far the device's clock is from ours; asked once, then known.
@@ -324,11 +333,7 @@ impl<'s> Exchange<'s> {
     }
 
     async fn measure_clock(&self) -> Option<ClockOffset> {
-        let ask = HttpRequest::post(DEVICE_SERVICE)
-            .header(header::CONTENT_TYPE, "application/soap+xml; charset=utf-8")
-            .body(Body::full(username_token::ASK_TIME))
-            .ok()?;
-        let response = self.inner.handle(ask).await;
+        let response = self.inner.handle(to_device_service(username_token::ASK_TIME)?).await;
         let ours = SystemTime::now();
         let date = response.headers().get(header::DATE).and_then(|date| date.to_str().ok()).map(str::to_owned);
         let told = collect(response.into_body()).await.and_then(|answer| username_token::read_time(&answer));
@@ -338,6 +343,14 @@ impl<'s> Exchange<'s> {
         self.account.learned(|learned| learned.clock = Some(clock));
         Some(clock)
     }
+}
+
+/// A message of our own.
+fn to_device_service(message: &'static str) -> Option<Request> {
+    HttpRequest::post(DEVICE_SERVICE)
+        .header(header::CONTENT_TYPE, "application/soap+xml; charset=utf-8")
+        .body(Body::full(message))
+        .ok()
 }
 
 fn sensitive(value: String) -> Option<HeaderValue> {

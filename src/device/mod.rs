@@ -90,3 +90,34 @@ impl Accounts {
         Some(new)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{uplink::testing, user_level::UserLevel};
+
+    fn uplink(remote: &str, level: UserLevel) -> Uplink {
+        let mut uplink = testing::uplink(remote);
+        for level in [UserLevel::Administrator, UserLevel::User] {
+            let account = DeviceAccount { username: level.to_string(), password_file: "/nonexistent".into() };
+            uplink.device.credentials.insert(level, account);
+        }
+        uplink.user_level = vec![level];
+        uplink
+    }
+
+    #[tokio::test]
+    async fn uplinks_of_one_device_share_an_account_and_levels_have_their_own() {
+        let accounts = Accounts::new(FileWatcher::start(), StatusBoard::new());
+        let of = |remote, level| accounts.account(&uplink(remote, level)).expect("an account");
+        let first = of("https://a/", UserLevel::User);
+        assert!(Arc::ptr_eq(&first, &of("https://b/", UserLevel::User)));
+        let other = of("https://a/", UserLevel::Operator);
+        assert_eq!((first.username(), other.username()), ("User", "Administrator"));
+        first.refresh().await;
+        assert!(accounts.account(&testing::uplink("https://a/")).is_none());
+        drop((first, other));
+        of("https://a/", UserLevel::User);
+        assert_eq!(accounts.used.lock().expect("one thread").len(), 1, "accounts of gone uplinks are forgotten");
+    }
+}

@@ -2,6 +2,7 @@
 
 mod check_connect;
 mod connect;
+mod credentials;
 mod faults;
 mod forward;
 mod forward_limits;

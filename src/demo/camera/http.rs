@@ -3,7 +3,13 @@
 //! HTTP/1.1 (RFC 9112) with kept-alive connections, as cameras speak it. GET and HEAD on everything that can be read, POST on
 //! the ONVIF service, POST and PUT on the sink. The page links relatively, so it is whole at `/` and under a prefix.
 
-use std::{convert::Infallible, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    net::SocketAddr,
+    pin::pin,
+    sync::Arc,
+    time::{Duration, UNIX_EPOCH},
+};
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
@@ -21,6 +27,7 @@ use tokio::{
 use super::{
     bulk,
     feed::{self, Feed},
+    guard::Guard,
     soap::{self, Facts},
 };
 use crate::base::{
@@ -53,6 +60,9 @@ struct Parts {
     facts: Facts,
     address: SocketAddr,
     index: Bytes,
+    guard: Option<Guard>,
+    /// Seconds by which the camera's clock is ahead.
+    clock_skew: i64,
 }
 
 impl Site {
@@ -65,7 +75,16 @@ impl Site {
             .replace("{{firmware}}", &escape(&facts.firmware))
             .replace("{{serial}}", &escape(&facts.serial))
             .replace("{{hardware}}", &escape(&facts.hardware));
-        Self(Arc::new(Parts { feed, facts, address, index: index.into() }))
+        Self(Arc::new(Parts { feed, facts, address, index: index.into(), guard: None, clock_skew: 0 }))
+    }
+
+    /// The same with a guard, and a clock that is wrong by so many seconds; to be called before it is cloned.
+    pub fn guarded(self, guard: Option<Guard>, clock_skew: i64) -> Self {
+        let mut site = self;
+        if let Some(parts) = Arc::get_mut(&mut site.0) {
+            (parts.guard, parts.clock_skew) = (guard, clock_skew);
+        }
+        site
     }
 }
 
@@ -97,6 +116,11 @@ impl Parts {
         }
         if !allowed.contains(request.method()) {
             return method_not_allowed(allowed);
+        }
+        if let (Some(guard), true) = (&self.guard, path != SERVICE_PATH)
+            && let Err(refusal) = guard.admit(request.headers(), request.method().as_str(), &target(&request))
+        {
+            return refusal;
         }
         match path.as_str() {
             "/style.css" => whole("text/css; charset=utf-8", "max-age=3600", STYLE),
@@ -145,6 +169,7 @@ impl Parts {
             return text_response(StatusCode::UNSUPPORTED_MEDIA_TYPE, sentence);
         }
         let authority = self.authority(&request);
+        let (fields, target) = (request.headers().clone(), target(&request));
         let body = Limited::new(request.into_body(), MAX_SOAP_BYTES).collect();
         let body = match timeout(SOAP_DEADLINE, body).await {
             Ok(Ok(body)) => body.to_bytes(),
@@ -156,7 +181,17 @@ impl Parts {
                 return text_response(StatusCode::REQUEST_TIMEOUT, "The request did not arrive within 10 seconds.");
             }
         };
-        let answer = soap::answer(&body, &self.facts, &authority, feed::unix_ms());
+        let unix_ms = feed::unix_ms().saturating_add_signed(self.clock_skew.saturating_mul(1000));
+        let operation = self.guard.as_ref().and_then(|_| soap::operation(&body));
+        let mut answer = None;
+        if let Some(guard) = &self.guard {
+            if let Err(refusal) = guard.admit_message(operation.as_deref(), &fields, "POST", &target) {
+                return refusal;
+            }
+            let now = UNIX_EPOCH + Duration::from_millis(unix_ms);
+            answer = (!guard.admits_token(operation.as_deref(), &body, now)).then(soap::not_authorized);
+        }
+        let answer = answer.unwrap_or_else(|| soap::answer(&body, &self.facts, &authority, unix_ms));
         let mut response = whole(SOAP, "no-store", answer.xml);
         *response.status_mut() = answer.status;
         response
@@ -167,6 +202,11 @@ impl Parts {
         let host = request.headers().get(header::HOST).and_then(|value| Authority::try_from(value.as_bytes()).ok());
         host.map_or_else(|| self.address.to_string(), |host| host.to_string())
     }
+}
+
+/// The request target as it stood in the request line.
+fn target(request: &Request) -> String {
+    request.uri().path_and_query().map_or_else(|| "/".to_owned(), ToString::to_string)
 }
 
 fn whole(kind: &'static str, cache: &'static str, body: impl Into<Bytes>) -> Response {

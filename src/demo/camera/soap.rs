@@ -52,6 +52,17 @@ pub fn answer(request: &[u8], facts: &Facts, authority: &str, unix_ms: u64) -> A
     }
 }
 
+/// The local name of a request's operation; `None` when it is none that can be read.
+pub fn operation(request: &[u8]) -> Option<String> {
+    read(request).ok().map(|call| call.operation)
+}
+
+/// The answer to a request without the credentials that it needs (ONVIF Core, Generic faults).
+pub fn not_authorized() -> Answer {
+    let fault = Fault::sender(&["ter:NotAuthorized"], "This camera wants a UsernameToken.");
+    Answer { status: fault.status(), xml: envelope(&fault.body()) }
+}
+
 fn envelope(body: &str) -> String {
     format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
