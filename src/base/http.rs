@@ -145,6 +145,67 @@ impl Informational {
     }
 }
 
+/// What a stream carries: the label under which its stalls are counted. A response extension; whoever answers with something
+/// that is no plain answer sets it, else request and response tell it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StreamKind {
+    /// A request and an answer with an end.
+    Request,
+    /// An answer without an end: MJPEG, events, audio.
+    Stream,
+    /// A WebSocket (RFC 8441).
+    WebSocket,
+    /// RTSP, whichever way it is carried.
+    Rtsp,
+    /// Raw bytes (CONNECT, RFC 9113 §8.5).
+    Connect,
+}
+
+impl StreamKind {
+    /// All kinds, in the order of their discriminants.
+    pub const ALL: [Self; 5] = [Self::Request, Self::Stream, Self::WebSocket, Self::Rtsp, Self::Connect];
+
+    /// The value of the label `kind`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Request => "request",
+            Self::Stream => "stream",
+            Self::WebSocket => "websocket",
+            Self::Rtsp => "rtsp",
+            Self::Connect => "connect",
+        }
+    }
+
+    /// What a request asks for, as far as it can tell.
+    pub fn asked<B>(request: &http::Request<B>) -> Self {
+        match request.extensions().get::<h2::ext::Protocol>() {
+            Some(_) => Self::WebSocket,
+            None if request.method() == http::Method::CONNECT => Self::Connect,
+            None => Self::Request,
+        }
+    }
+
+    /// What the response to such a request carries: what its handler said, else what was asked for, else what its type and
+    /// length say. A refusal is a plain answer.
+    #[must_use]
+    pub fn of<B>(self, response: &http::Response<B>) -> Self {
+        let unbounded = || !response.headers().contains_key(header::CONTENT_LENGTH) && is_stream(response.headers());
+        match response.extensions().get() {
+            Some(kind) => *kind,
+            None if self != Self::Request && response.status().is_success() => self,
+            None if unbounded() => Self::Stream,
+            None => Self::Request,
+        }
+    }
+}
+
+/// Whether the type of an answer says that it is a stream (multipart, event stream, video, audio).
+pub fn is_stream(headers: &HeaderMap) -> bool {
+    let media = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let media = media.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    ["multipart/", "video/", "audio/"].iter().any(|kind| media.starts_with(kind)) || media == "text/event-stream"
+}
+
 /// A short plain-text answer made by this program itself, never by the device or the remote.
 ///
 /// `sentence` says what went wrong in words for the person who reads it.
@@ -178,5 +239,47 @@ mod tests {
         informational.send(StatusCode::OK, HeaderMap::new());
         informational.send(StatusCode::EARLY_HINTS, HeaderMap::new());
         assert_eq!(*sent.lock().expect("one thread"), [StatusCode::EARLY_HINTS]);
+    }
+
+    #[test]
+    fn types_that_are_streams_are_known_whatever_their_case_and_parameters() {
+        for (media, stream) in [
+            ("multipart/x-mixed-replace; boundary=x", true),
+            ("Multipart/X-Mixed-Replace;boundary=x", true),
+            ("text/event-stream", true),
+            ("video/mp4", true),
+            ("audio/basic", true),
+            ("application/soap+xml; charset=utf-8", false),
+            ("image/jpeg", false),
+            ("application/octet-stream", false),
+        ] {
+            let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, header::HeaderValue::from_static(media))]);
+            assert_eq!(is_stream(&headers), stream, "{media}");
+        }
+        assert!(!is_stream(&HeaderMap::new()));
+    }
+
+    #[test]
+    fn the_kind_of_a_stream_is_what_its_handler_said_else_what_was_asked_for_else_what_the_answer_looks_like() {
+        let answer = |media: &'static str| {
+            http::Response::builder().header(header::CONTENT_TYPE, media).body(Body::empty()).expect("valid")
+        };
+        let mut get = http::Request::get("/").body(()).expect("valid");
+        let plain = StreamKind::asked(&get);
+        assert_eq!(plain.of(&answer("multipart/x-mixed-replace")), StreamKind::Stream);
+        assert_eq!(plain.of(&answer("application/soap+xml")), StreamKind::Request);
+        let mut recording = answer("video/mp4");
+        recording.headers_mut().insert(header::CONTENT_LENGTH, header::HeaderValue::from(9));
+        assert_eq!(plain.of(&recording), StreamKind::Request);
+        recording.extensions_mut().insert(StreamKind::Rtsp);
+        assert_eq!(plain.of(&recording), StreamKind::Rtsp);
+        *get.method_mut() = http::Method::CONNECT;
+        let mut granted = http::Response::new(());
+        assert_eq!(StreamKind::asked(&get).of(&granted), StreamKind::Connect);
+        get.extensions_mut().insert(h2::ext::Protocol::from_static("websocket"));
+        assert_eq!(StreamKind::asked(&get).of(&granted), StreamKind::WebSocket);
+        *granted.status_mut() = StatusCode::FORBIDDEN;
+        assert_eq!(StreamKind::asked(&get).of(&granted), StreamKind::Request);
+        assert!(StreamKind::ALL.iter().enumerate().all(|(at, kind)| *kind as usize == at));
     }
 }

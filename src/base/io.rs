@@ -15,7 +15,10 @@ use std::{
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::activity::Activity;
+use super::{
+    activity::Activity,
+    http2::heads::{End, HEAD, Received, Sent},
+};
 
 /// A byte stream that collects what is written during a turn.
 ///
@@ -101,40 +104,62 @@ pub fn keep_kernel_queue_short(socket: &impl std::os::fd::AsFd) -> io::Result<()
     Ok(())
 }
 
-type Shared = Arc<Mutex<Box<dyn TurnStream>>>;
+type Shared = Arc<Mutex<Halves>>;
 
-/// The HTTP/2 library's half of a stream: counts what passes, and leaves flushing to the driver.
+struct Halves {
+    stream: Box<dyn TurnStream>,
+    /// The library's last write was not taken: it has more to write, and its waker, that of the driver's task, waits below.
+    blocked: bool,
+}
+
+/// The HTTP/2 library's half of a stream: counts what passes, looks at the heads of its frames, and leaves flushing to the
+/// driver.
 pub struct SessionIo {
     stream: Shared,
     /// Bytes that were read before the stream became HTTP/2, for example together with a 101.
     early: Bytes,
     activity: Arc<Activity>,
+    received: Received,
+    /// A head that is complete and for which the reader had no room.
+    passed: Bytes,
+    sent: Sent,
 }
 
 /// The driver's half of a stream.
 pub struct TurnHandle {
     stream: Shared,
+    activity: Arc<Activity>,
 }
 
 /// Gives the HTTP/2 library and the driver of its connection their halves of `stream`. `early` are bytes of the peer that
-/// were read already and come first. Both halves belong to one task; the lock between them is never contended.
-pub fn split(stream: Box<dyn TurnStream>, early: Bytes, activity: Arc<Activity>) -> (SessionIo, TurnHandle) {
-    let stream = Arc::new(Mutex::new(stream));
-    (SessionIo { stream: Arc::clone(&stream), early, activity }, TurnHandle { stream })
+/// were read already and come first; `end` is ours. Both halves belong to one task; the lock between them is never contended.
+pub fn split(stream: Box<dyn TurnStream>, early: Bytes, activity: Arc<Activity>, end: End) -> (SessionIo, TurnHandle) {
+    let stream = Arc::new(Mutex::new(Halves { stream, blocked: false }));
+    let handle = TurnHandle { stream: Arc::clone(&stream), activity: Arc::clone(&activity) };
+    let (received, sent) = (Received::new(end), Sent::new(end));
+    (SessionIo { stream, early, activity, received, passed: Bytes::new(), sent }, handle)
 }
 
-fn lock(stream: &Shared) -> MutexGuard<'_, Box<dyn TurnStream>> {
+fn lock(stream: &Shared) -> MutexGuard<'_, Halves> {
     // A panic while the lock was held ended the session's task, and both halves with it.
     stream.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl TurnHandle {
-    /// Writes out what this turn has queued; see [`TurnStream::poll_turn`].
+    /// Bytes that the session has sent since its start.
+    pub fn bytes_sent(&self) -> u64 {
+        self.activity.bytes_sent()
+    }
+
+    /// Writes out what this turn has queued; see [`TurnStream::poll_turn`]. `Pending` too while the library could not even
+    /// queue all that it has.
     ///
     /// # Errors
     /// Those of the connection below.
     pub fn poll_turn(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        lock(&self.stream).poll_turn(cx)
+        let mut halves = lock(&self.stream);
+        ready!(halves.stream.poll_turn(cx))?;
+        if halves.blocked { Poll::Pending } else { Poll::Ready(Ok(())) }
     }
 
     /// Writes out everything and closes the stream in good order. Give it a deadline: a peer that takes nothing holds it up.
@@ -142,7 +167,7 @@ impl TurnHandle {
     /// # Errors
     /// Those of the connection below.
     pub fn poll_close(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut **lock(&self.stream)).poll_shutdown(cx)
+        Pin::new(&mut *lock(&self.stream).stream).poll_shutdown(cx)
     }
 
     /// Reads and throws away what the peer still sends after [`Self::poll_close`]; `Ready` with whether something came, `false`
@@ -154,53 +179,113 @@ impl TurnHandle {
     pub fn poll_discard(&self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
         let mut scratch = [0; DISCARD];
         let mut buf = ReadBuf::new(&mut scratch);
-        ready!(Pin::new(&mut **lock(&self.stream)).poll_read(cx, &mut buf))?;
+        ready!(Pin::new(&mut *lock(&self.stream).stream).poll_read(cx, &mut buf))?;
         Poll::Ready(Ok(!buf.filled().is_empty()))
     }
 }
 
-impl AsyncRead for SessionIo {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if !self.early.is_empty() {
-            let taken = self.early.len().min(buf.remaining());
-            buf.put_slice(&self.early[..taken]);
-            self.early.advance(taken);
-            if self.early.is_empty() {
-                // Gives the buffer back that they were a part of.
-                self.early = Bytes::new();
-            }
-            self.activity.received(taken);
-            return Poll::Ready(Ok(()));
-        }
+impl SessionIo {
+    /// What came before the stream was ours, then the stream.
+    fn poll_bytes(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        ready!(Pin::new(&mut **lock(&self.stream)).poll_read(cx, buf))?;
+        if self.early.is_empty() {
+            ready!(Pin::new(&mut *lock(&self.stream).stream).poll_read(cx, buf))?;
+        } else {
+            put(&mut self.early, buf);
+        }
         let received = buf.filled().len() - before;
         if received > 0 {
             self.activity.received(received);
         }
         Poll::Ready(Ok(()))
     }
+
+    /// One read, its void frames left out: the bytes that stay, `None` at the end.
+    fn poll_frames(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<Option<usize>>> {
+        let before = buf.filled().len();
+        buf.put_slice(self.received.held());
+        let held = buf.filled().len();
+        let read = self.poll_bytes(cx, buf);
+        if !matches!(read, Poll::Ready(Ok(()))) {
+            buf.set_filled(before);
+            return read.map_ok(|()| None);
+        }
+        if buf.filled().len() == held {
+            // The end. What was held is the reader's to judge.
+            self.received.end();
+            return Poll::Ready(Ok(None));
+        }
+        let kept = self.received.pass(&mut buf.filled_mut()[before..], self.activity.flow())?;
+        buf.set_filled(before + kept);
+        Poll::Ready(Ok(Some(kept)))
+    }
+}
+
+/// Moves as much as there is room for.
+fn put(bytes: &mut Bytes, buf: &mut ReadBuf<'_>) {
+    let taken = bytes.len().min(buf.remaining());
+    buf.put_slice(&bytes[..taken]);
+    bytes.advance(taken);
+    if bytes.is_empty() {
+        // Gives the buffer back that they were a part of.
+        *bytes = Bytes::new();
+    }
+}
+
+impl AsyncRead for SessionIo {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        while this.passed.is_empty() && buf.remaining() > 0 {
+            if buf.remaining() > this.received.held().len() {
+                match ready!(this.poll_frames(cx, buf))? {
+                    // A read of void frames only must not look like the end.
+                    Some(0) => {}
+                    _ => return Poll::Ready(Ok(())),
+                }
+            } else {
+                // Rare: the reader's buffer has less room than the head that is held.
+                let mut head = [0; HEAD];
+                let mut whole = ReadBuf::new(&mut head);
+                let ended = ready!(this.poll_frames(cx, &mut whole))?.is_none();
+                this.passed = Bytes::copy_from_slice(whole.filled());
+                if ended && this.passed.is_empty() {
+                    return Poll::Ready(Ok(()));
+                }
+            }
+        }
+        put(&mut this.passed, buf);
+        Poll::Ready(Ok(()))
+    }
 }
 
 impl AsyncWrite for SessionIo {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let written = ready!(Pin::new(&mut **lock(&self.stream)).poll_write(cx, buf))?;
-        self.activity.sent(written);
-        Poll::Ready(Ok(written))
+        self.poll_write_vectored(cx, &[IoSlice::new(buf)])
     }
 
     fn poll_write_vectored(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = ready!(Pin::new(&mut **lock(&self.stream)).poll_write_vectored(cx, bufs))?;
-        self.activity.sent(written);
+        let this = &mut *self;
+        let mut halves = lock(&this.stream);
+        let written = Pin::new(&mut *halves.stream).poll_write_vectored(cx, bufs);
+        halves.blocked = written.is_pending();
+        drop(halves);
+        let written = ready!(written)?;
+        this.activity.sent(written);
+        let mut left = written;
+        for buf in bufs {
+            let taken = left.min(buf.len());
+            this.sent.pass(&buf[..taken], this.activity.flow())?;
+            left -= taken;
+        }
         Poll::Ready(Ok(written))
     }
 
     fn is_write_vectored(&self) -> bool {
-        lock(&self.stream).is_write_vectored()
+        lock(&self.stream).stream.is_write_vectored()
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -208,7 +293,7 @@ impl AsyncWrite for SessionIo {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut **lock(&self.stream)).poll_shutdown(cx)
+        Pin::new(&mut *lock(&self.stream).stream).poll_shutdown(cx)
     }
 }
 
@@ -222,7 +307,8 @@ mod tests {
     async fn early_bytes_come_first_and_count_as_received() {
         let (near, mut far) = tokio::io::duplex(64);
         let activity = Arc::new(Activity::start());
-        let (mut io, _turn) = split(Box::new(Direct(near)), Bytes::from_static(b"PRI"), Arc::clone(&activity));
+        let (mut io, _turn) =
+            split(Box::new(Direct(near)), Bytes::from_static(b"PRI"), Arc::clone(&activity), End::Server);
         far.write_all(b" * HTTP").await.expect("room");
         let mut read = [0; 10];
         io.read_exact(&mut read).await.expect("ten bytes");
@@ -234,11 +320,29 @@ mod tests {
     async fn what_is_written_counts_as_sent() {
         let (near, mut far) = tokio::io::duplex(64);
         let activity = Arc::new(Activity::start());
-        let (mut io, turn) = split(Box::new(Direct(near)), Bytes::new(), Arc::clone(&activity));
+        let (mut io, turn) = split(Box::new(Direct(near)), Bytes::new(), Arc::clone(&activity), End::Server);
         io.write_all(b"SETTINGS").await.expect("room");
         std::future::poll_fn(|cx| turn.poll_turn(cx)).await.expect("open");
         let mut read = [0; 8];
         far.read_exact(&mut read).await.expect("eight bytes");
         assert_eq!(activity.bytes_sent(), 8);
+    }
+
+    #[tokio::test]
+    async fn a_reader_with_little_room_gets_every_byte_but_void_frames() {
+        let (near, mut far) = tokio::io::duplex(256);
+        let activity = Arc::new(Activity::start());
+        let (mut io, _turn) = split(Box::new(Direct(near)), Bytes::new(), activity, End::Client);
+        let (data, void) = (b"\0\0\x02\0\0\0\0\0\x01hi", b"\0\0\0\0\0\0\0\0\x01");
+        let stream = [&void[..], data, void, data, void, &data[..4]].concat();
+        far.write_all(&stream[..7]).await.expect("room");
+        assert!(futures_util::FutureExt::now_or_never(io.read_u8()).is_none(), "a head in part is no reason to read");
+        far.write_all(&stream[7..]).await.expect("room");
+        drop(far);
+        let mut read = Vec::new();
+        while let Ok(byte) = io.read_u8().await {
+            read.push(byte);
+        }
+        assert_eq!(read, [&data[..], data, &data[..4]].concat(), "the head that was cut off too");
     }
 }

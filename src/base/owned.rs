@@ -3,9 +3,12 @@
 //!
 //! Whoever spawns guards its task with [`AbortOnDrop`]; a task that may outlive that place is released to the owner.
 
-use std::sync::{Mutex, PoisonError};
+use std::{
+    sync::{Mutex, PoisonError},
+    task::{Poll, ready},
+};
 
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::{AbortHandle, JoinError, JoinSet};
 
 /// Owns what was spawned; dropping it aborts the rest.
 #[derive(Debug, Default)]
@@ -17,13 +20,29 @@ impl Owned {
         // Nothing panics while the lock is held.
         let mut set = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         while let Some(ended) = set.try_join_next() {
-            if let Err(error) = ended
-                && error.is_panic()
-            {
-                tracing::error!(%error, "a task panicked; this is a defect of onvif-uplink");
-            }
+            log_panic(ended);
         }
         set.spawn(future)
+    }
+
+    /// Waits until nothing that was spawned is left. Cancel safe.
+    pub async fn finished(&self) {
+        std::future::poll_fn(|cx| {
+            let mut set = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            while let Some(ended) = ready!(set.poll_join_next(cx)) {
+                log_panic(ended);
+            }
+            Poll::Ready(())
+        })
+        .await;
+    }
+}
+
+fn log_panic(ended: Result<(), JoinError>) {
+    if let Err(error) = ended
+        && error.is_panic()
+    {
+        tracing::error!(%error, "a task panicked; this is a defect of onvif-uplink");
     }
 }
 

@@ -301,6 +301,13 @@ impl Splitter {
         self.buffer.len()
     }
 
+    /// What stands behind the units that were taken; the splitter is then at the beginning of a stream. For readers that
+    /// pass frames on without it and need it for messages only.
+    pub fn take_rest(&mut self) -> Bytes {
+        self.searched = 0;
+        self.buffer.split().freeze()
+    }
+
     /// The next complete unit; `None` when more bytes are needed.
     ///
     /// # Errors

@@ -1,19 +1,24 @@
 //! The command line (design.md §6, fixed: scripts rely on it). Each flag has a twin `ONVIF_UPLINK_…` in the environment,
 //! because a sidecar is configured where its pod is written; the flag wins.
 
+mod emulator;
+
 use std::{ffi::OsString, net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 
 use clap::{
     ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum, builder::BoolishValueParser, error::ErrorKind,
 };
 
+use url::Url;
+
+pub use self::emulator::{Camera, CameraAuth, Demo};
 use crate::telemetry::logs::{Format, LogOptions};
 
 /// Stopped as asked.
 pub const EXIT_OK: u8 = 0;
 /// Wrong arguments (EX_USAGE).
 pub const EXIT_USAGE: u8 = 64;
-/// An uplink did not come up in `check --connect` (EX_UNAVAILABLE).
+/// An uplink did not come up in `check --connect`, or `connect` found no way to the device (EX_UNAVAILABLE).
 pub const EXIT_UNAVAILABLE: u8 = 69;
 /// Something broke that should not, or the asked process did not answer (EX_SOFTWARE).
 pub const EXIT_INTERNAL: u8 = 70;
@@ -35,8 +40,10 @@ Examples:
   onvif-uplink check --connect uplinks.yaml          try each uplink once and say what is in its way
   onvif-uplink status                                what a running sidecar does
 
-Exit codes: 0 stopped as asked, 64 wrong arguments, 69 an uplink did not come up (check --connect), 70 internal error,
-78 configuration unusable.";
+  onvif-uplink connect camera-1 22                   a port of a device, through the gateway
+
+Exit codes: 0 stopped as asked, 64 wrong arguments, 69 an uplink did not come up (check --connect) or no way to the device
+(connect), 70 internal error, 78 configuration unusable.";
 
 /// ONVIF Uplink for cameras and NVRs that do not speak it.
 #[derive(Clone, Debug, Parser)]
@@ -64,8 +71,20 @@ Example:
   onvif-uplink gateway --listen 0.0.0.0:8443 --cert tls.crt --key tls.key --client-ca devices.crt --front 127.0.0.1:8800
   curl http://127.0.0.1:8800/camera-1/onvif/device_service
   onvif-uplink gateway --listen 0.0.0.0:8443 --cert tls.crt --key tls.key --front 127.0.0.1:8800 \\
-      --token-jwks https://idp.example.com/jwks --token-issuer https://idp.example.com --token-audience uplink")]
+      --token-jwks https://idp.example.com/jwks --token-issuer https://idp.example.com --token-audience uplink
+  onvif-uplink gateway … --rtsp 127.0.0.1:8554
+  ffplay -rtsp_transport tcp rtsp://127.0.0.1:8554/camera-1/stream")]
     Gateway(Box<Gateway>),
+    /// A TCP port of a device, through its uplink: on standard input and output, or on a local port
+    #[command(after_help = "\
+Examples:
+  onvif-uplink connect camera-1 554 --listen 127.0.0.1:8554
+  ssh -o ProxyCommand='onvif-uplink connect nvr-1 22 --gateway https://gw.example.com --token-file token' admin@nvr-1
+
+The sidecar opens only the ports that its configuration lists for the device (connectPorts); none by default. Without --listen
+the command ends when the device closes; with --listen it goes on until it is stopped, and each connection to the local port is
+one to the device. Ends with 69 if the gateway, the device or the port cannot be reached.")]
+    Connect(Connect),
     /// Validate a configuration: 0, or 78 and each error on its own line, FILE:LINE:COLUMN: path: sentence
     #[command(after_help = "\
 Examples:
@@ -200,6 +219,9 @@ pub struct Gateway {
     /// Let everybody use a front that is not on loopback
     #[arg(long, env = "ONVIF_UPLINK_FRONT_OPEN", action = ArgAction::SetTrue, value_parser = BoolishValueParser::new())]
     pub front_open: bool,
+    /// Where players of plain RTSP reach the devices, as rtsp://ADDR/<device>/<path>; 8554 by custom
+    #[arg(long, env = "ONVIF_UPLINK_RTSP", value_name = "ADDR")]
+    pub rtsp: Option<SocketAddr>,
     /// Where /livez, /readyz, /metrics and /status are served
     #[arg(long, env = "ONVIF_UPLINK_ADMIN", value_name = "ADDR", default_value = "127.0.0.1:9601")]
     pub admin: SocketAddr,
@@ -209,6 +231,32 @@ pub struct Gateway {
     /// Threads that carry sessions; each session stays on one
     #[arg(long, env = "ONVIF_UPLINK_THREADS", value_name = "N", default_value = "1", value_parser = threads)]
     pub threads: NonZeroUsize,
+    /// The log.
+    #[command(flatten)]
+    pub logging: Logging,
+}
+
+/// `onvif-uplink connect`
+#[derive(Clone, Debug, Args)]
+pub struct Connect {
+    /// The device by its name at the gateway
+    #[arg(value_name = "DEVICE")]
+    pub device: String,
+    /// The port of the device
+    #[arg(value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub port: u16,
+    /// Front of the gateway, http://HOST:PORT or https://HOST[:PORT]
+    #[arg(long, env = "ONVIF_UPLINK_GATEWAY", value_name = "URL", default_value = "http://127.0.0.1:8800")]
+    pub gateway: Url,
+    /// Authorities that an https gateway is trusted by (PEM); the system's by default
+    #[arg(long, env = "ONVIF_UPLINK_GATEWAY_CA", value_name = "FILE")]
+    pub gateway_ca: Option<PathBuf>,
+    /// File with the token of the gateway's front
+    #[arg(long, env = "ONVIF_UPLINK_TOKEN_FILE", value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// Take connections here, on loopback, instead of standard input and output; port 0 takes a free one
+    #[arg(long, env = "ONVIF_UPLINK_LISTEN", value_name = "ADDR", value_parser = loopback)]
+    pub listen: Option<SocketAddr>,
     /// The log.
     #[command(flatten)]
     pub logging: Logging,
@@ -245,76 +293,6 @@ pub struct Status {
     pub json: bool,
 }
 
-/// How the emulator asks for credentials.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum CameraAuth {
-    /// HTTP Digest with MD5.
-    Digest,
-    /// HTTP Digest with SHA-256 and MD5.
-    DigestSha256,
-    /// HTTP Basic.
-    Basic,
-    /// UsernameToken for ONVIF, HTTP Digest for the rest.
-    Wsse,
-}
-
-/// `onvif-uplink camera`
-#[derive(Clone, Debug, Args)]
-pub struct Camera {
-    /// Where the emulator serves HTTP
-    #[arg(long, env = "ONVIF_UPLINK_HTTP", value_name = "ADDR")]
-    pub http: SocketAddr,
-    /// Ask for credentials at the web service: file with one line USER:PASSWORD
-    #[arg(long, env = "ONVIF_UPLINK_CREDENTIALS_FILE", value_name = "FILE")]
-    pub credentials_file: Option<PathBuf>,
-    /// How it asks for them
-    #[arg(long, env = "ONVIF_UPLINK_AUTH", value_enum, default_value = "digest")]
-    pub auth: CameraAuth,
-    /// Lock the account after so many wrong passwords in a row, for 5 minutes; never by default
-    #[arg(long, env = "ONVIF_UPLINK_LOCK_OUT", value_name = "N", requires = "credentials_file", value_parser = clap::value_parser!(u32).range(1..))]
-    pub lock_out: Option<u32>,
-    /// Set its clock wrong by so many seconds; positive: ahead
-    #[arg(long, env = "ONVIF_UPLINK_CLOCK_SKEW", value_name = "SECONDS", default_value = "0", allow_hyphen_values = true, value_parser = clap::value_parser!(i64).range(-CLOCK_SKEW_MAX..=CLOCK_SKEW_MAX))]
-    pub clock_skew: i64,
-    /// Where it serves the same picture by RTSP (JPEG over RTP, interleaved TCP), as /stream
-    #[arg(long, env = "ONVIF_UPLINK_RTSP", value_name = "ADDR")]
-    pub rtsp: Option<SocketAddr>,
-    /// Let players wrap RTSP in HTTP, on the same port
-    #[arg(long, env = "ONVIF_UPLINK_RTSP_TUNNEL", action = ArgAction::SetTrue, value_parser = BoolishValueParser::new(), requires = "rtsp")]
-    pub rtsp_tunnel: bool,
-    /// Ask players for Digest credentials: file with one line USER:PASSWORD
-    #[arg(long, env = "ONVIF_UPLINK_RTSP_CREDENTIALS_FILE", value_name = "FILE", requires = "rtsp")]
-    pub rtsp_credentials_file: Option<PathBuf>,
-    /// The log.
-    #[command(flatten)]
-    pub logging: Logging,
-}
-
-/// `onvif-uplink demo`
-#[derive(Clone, Debug, Args)]
-pub struct Demo {
-    /// Where the demo keeps its PKI and configuration; a temporary directory if not given
-    #[arg(long, env = "ONVIF_UPLINK_DIR", value_name = "DIR")]
-    pub dir: Option<PathBuf>,
-    /// Where the browser goes
-    #[arg(long, env = "ONVIF_UPLINK_FRONT", value_name = "ADDR", default_value = "127.0.0.1:8800")]
-    pub front: SocketAddr,
-    /// The log.
-    #[command(flatten)]
-    pub logging: Logging,
-}
-
-impl Demo {
-    /// The log of the demo, unless asked otherwise: only warnings, and none of what the demo itself tells.
-    pub fn demo_log(&self) -> LogOptions {
-        let mut options = self.logging.options();
-        if options.level.is_none() && std::env::var_os("RUST_LOG").is_none() {
-            options.level = Some("warn,onvif_uplink::app=off,onvif_uplink::uplink=off".to_owned());
-        }
-        options
-    }
-}
-
 /// Reads the arguments, the program's name first.
 ///
 /// # Errors
@@ -326,12 +304,15 @@ where
 {
     let cli = Cli::try_parse_from(arguments)?;
     if let Command::Gateway(gateway) = &cli.command
-        && !gateway.front.ip().to_canonical().is_loopback()
+        && let Some(address) =
+            [Some(gateway.front), gateway.rtsp].into_iter().flatten().find(|address| !is_local(address))
         && gateway.front_token_file.is_none()
         && !gateway.front_open
     {
-        let sentence = "a front that is not on loopback lets strangers at the cameras; \
-                        give --front-token-file FILE, or --front-open if that is wanted";
+        let sentence = format!(
+            "{address} is not on loopback and lets strangers at the cameras; \
+             give --front-token-file FILE, or --front-open if that is wanted"
+        );
         return Err(Cli::command().error(ErrorKind::MissingRequiredArgument, sentence));
     }
     Ok(cli)
@@ -342,6 +323,19 @@ pub fn exit_code(error: &clap::Error) -> u8 {
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => EXIT_OK,
         _ => EXIT_USAGE,
+    }
+}
+
+fn is_local(address: &SocketAddr) -> bool {
+    address.ip().to_canonical().is_loopback()
+}
+
+fn loopback(text: &str) -> Result<SocketAddr, String> {
+    let address: SocketAddr = text.parse().map_err(|_| "write an address and a port, for example 127.0.0.1:8554")?;
+    if is_local(&address) {
+        Ok(address)
+    } else {
+        Err("whoever reaches the address would reach the device; choose one on loopback".to_owned())
     }
 }
 

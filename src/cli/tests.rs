@@ -75,6 +75,43 @@ fn a_front_for_strangers_must_be_meant() {
 }
 
 #[test]
+fn a_listener_of_rtsp_for_strangers_must_be_meant_too() {
+    let Command::Gateway(gateway) =
+        read(&format!("{GATEWAY} 127.0.0.1:8800 --rtsp [::1]:8554")).expect("valid").command
+    else {
+        panic!("gateway")
+    };
+    assert_eq!(gateway.rtsp, Some("[::1]:8554".parse().expect("address")));
+    let (code, sentence) = refused(&format!("{GATEWAY} 127.0.0.1:8800 --rtsp 0.0.0.0:8554"));
+    assert!(code == EXIT_USAGE && sentence.contains("0.0.0.0:8554"), "{sentence}");
+    assert!(read(&format!("{GATEWAY} 127.0.0.1:8800 --rtsp 0.0.0.0:8554 --front-token-file t")).is_ok());
+}
+
+#[test]
+fn connect_takes_a_device_and_a_port_and_listens_on_loopback_only() {
+    let Command::Connect(connect) = read("connect camera-1 22").expect("valid").command else { panic!("connect") };
+    assert_eq!((connect.device.as_str(), connect.port, connect.listen), ("camera-1", 22, None));
+    assert_eq!(connect.gateway.as_str(), "http://127.0.0.1:8800/");
+    let line = "connect c 554 --gateway https://gw:1 --gateway-ca ca --token-file t --listen [::1]:0";
+    let Command::Connect(connect) = read(line).expect("valid").command else { panic!("connect") };
+    assert_eq!(
+        (connect.gateway.as_str(), connect.gateway_ca, connect.token_file),
+        ("https://gw:1/", Some("ca".into()), Some("t".into()))
+    );
+    for line in [
+        "connect",
+        "connect c",
+        "connect c 0",
+        "connect c 65536",
+        "connect c 22 --gateway gw",
+        "connect c 22 --listen 0.0.0.0:1",
+    ] {
+        assert_eq!(refused(line).0, EXIT_USAGE, "{line}");
+    }
+    assert!(refused("connect c 22 --listen 192.0.2.1:1").1.contains("loopback"));
+}
+
+#[test]
 fn the_other_commands_are_read() {
     for line in [
         "check u.yaml",
@@ -114,6 +151,7 @@ fn wrong_arguments_end_with_64_and_help_with_0() {
         "gateway --help",
         "check --help",
         "status --help",
+        "connect --help",
         "camera --help",
         "demo --help",
     ] {

@@ -98,7 +98,7 @@ mod tests {
         let text = format!(
             "devices:\n  - name: camera-1\n    http: http://127.0.0.1:80\n{device}    uplinks:\n      - remoteAddress: \
              https://cloud/\n        certificateID: c\n        userLevel: {level}\ncertificates:\n  \
-             c: {{ certFile: c, keyFile: k }}\n"
+             c: {{ certFile: c, keyFile: k }}\nroles:\n  Guards: {{ functions: [] }}\n"
         );
         let served = Served {
             schemes: vec![Scheme::Https],

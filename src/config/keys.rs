@@ -3,7 +3,7 @@
 pub(super) const DOCUMENT: &[&str] =
     &["devices", "certificates", "certPathValidationPolicies", "authorizationServers", "roles", "accounts"];
 pub(super) const DEVICE: &[&str] =
-    &["name", "http", "rtsp", "connectPorts", "credentials", "passThrough", "paths", "uplinks"];
+    &["name", "http", "rtsp", "rtspVia", "connectPorts", "credentials", "passThrough", "paths", "uplinks"];
 pub(super) const DEVICE_ACCOUNT: &[&str] = &["username", "passwordFile"];
 pub(super) const UPLINK: &[&str] = &[
     "remoteAddress",

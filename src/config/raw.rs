@@ -42,6 +42,9 @@ struct Device {
     http: String,
     /// Its RTSP service: `rtsp://127.0.0.1:554`. Loopback only.
     rtsp: Option<String>,
+    /// How RTSP through the uplink reaches the device: `auto` (default), `device` (its own RTSP over HTTP and WebSocket) or
+    /// `bridge` (its RTSP service; needs `rtsp`).
+    rtsp_via: Option<RtspVia>,
     /// TCP ports of the device that a remote may reach by CONNECT, for what has no HTTP form: RTSP over TCP, ssh. None by default.
     #[schemars(inner(range(min = 1)))]
     connect_ports: Option<Vec<u16>>,
@@ -92,6 +95,18 @@ struct Uplink {
     tls: Option<Tls>,
     /// Switches for laboratories and compatibility; each that is on is a warning in the log.
     lab: Option<Lab>,
+}
+
+/// How RTSP through the uplink reaches the device.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "lowercase")]
+enum RtspVia {
+    /// Its own service where it has one, else the bridge.
+    Auto,
+    /// Its own RTSP over HTTP and WebSocket.
+    Device,
+    /// Its RTSP service.
+    Bridge,
 }
 
 /// Where the access token goes.

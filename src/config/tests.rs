@@ -14,6 +14,7 @@ use crate::{
     model::{
         address::Scheme,
         authorization::{Authorization, AuthorizationMode, Trust},
+        streaming::RtspVia,
         user_level::UserLevel,
     },
 };
@@ -188,6 +189,12 @@ fn each_single_mistake_is_told_with_its_place() {
         ("name: camera-1", "name: true", "2:11: devices[0].name: expected a text, but found a boolean"),
         ("name: camera-1", "name: ''", "2:11: devices[0].name: is empty"),
         ("http: http:", "http: rtsp:", "3:11: devices[0].http: the scheme must be http:// or h2c://"),
+        (
+            "    uplinks:",
+            "    rtspVia: tunnel\n    uplinks:",
+            "4:14: devices[0].rtspVia: `tunnel` is no way for RTSP; write auto, device or bridge",
+        ),
+        ("    uplinks:", "    rtspVia: bridge\n    uplinks:", "4:14: devices[0].rtspVia: the bridge needs the address"),
         ("  c: {", "  '1c': {", "6:24: devices[0].uplinks[0].certificateID: there is no `c`"),
         ("devices:", "device:", "1:1: `devices` is missing"),
         (
@@ -314,4 +321,16 @@ proptest! {
         let text = format!("devices: [{}]\ncertificates: {{c: {{certFile: a, keyFile: b}}}}\n", list.join(", "));
         prop_assert_eq!(read(&text, &first_form()).map(|set| set.len()), Ok(devices * remotes));
     }
+}
+
+#[test]
+fn the_way_of_rtsp_is_automatic_unless_it_is_said() {
+    let via = |more: &str| {
+        let text = GOOD.replace("    uplinks:", &format!("{more}    uplinks:"));
+        let set = read(&text, &all()).expect("valid");
+        set.devices().map(|device| device.rtsp_via).next().expect("one device")
+    };
+    assert_eq!(via(""), RtspVia::Auto);
+    assert_eq!(via("    rtspVia: device\n"), RtspVia::Device);
+    assert_eq!(via("    rtsp: rtsp://127.0.0.1\n    rtspVia: bridge\n"), RtspVia::Bridge);
 }

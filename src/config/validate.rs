@@ -21,6 +21,7 @@ use crate::model::{
     device::{Device, DeviceScheme, LoopbackUrl},
     lab::Lab,
     network::Network,
+    streaming::RtspVia,
     tls_choices::TlsChoices,
     uplink::Uplink,
     user_level::UserLevel,
@@ -82,6 +83,7 @@ fn read_device<'n>(
         }
         loopback(at, &[DeviceScheme::Rtsp], errors)
     });
+    let rtsp_via = rtsp_via(&fields, errors);
     let connect_ports = fields.optional("connectPorts").map(|at| connect_ports(at, errors)).unwrap_or_default();
     let credentials = credentials::accounts(&fields, context, errors);
     let pass_through = credentials::pass_through(&fields, errors);
@@ -94,8 +96,15 @@ fn read_device<'n>(
     for (levels, at) in read.iter().flatten().map(|parts| (&parts.user_level, &parts.user_level_at)) {
         credentials::suffice(&credentials, levels, at, errors);
     }
-    let device =
-        name.zip(http).map(|(name, http)| Device { name, http, rtsp, connect_ports, credentials, pass_through });
+    let device = name.zip(http).map(|(name, http)| Device {
+        name,
+        http,
+        rtsp,
+        rtsp_via,
+        connect_ports,
+        credentials,
+        pass_through,
+    });
     let Some(device) = device else { return Vec::new() };
     let complete = |parts: UplinkParts<'_>| Uplink {
         device: device.clone(),
@@ -130,6 +139,18 @@ fn loopback(cursor: &Cursor<'_>, schemes: &[DeviceScheme], errors: &mut Errors) 
         return None;
     }
     Some(url)
+}
+
+fn rtsp_via(fields: &Fields<'_>, errors: &mut Errors) -> RtspVia {
+    let Some((text, at)) = fields.optional_text("rtspVia", errors) else { return RtspVia::Auto };
+    let Some((_, via)) = RtspVia::WORDS.into_iter().find(|(word, _)| *word == text) else {
+        errors.at(at, format!("`{text}` is no way for RTSP; write auto, device or bridge"));
+        return RtspVia::Auto;
+    };
+    if via == RtspVia::Bridge && fields.optional("rtsp").is_none() {
+        errors.at(at, "the bridge needs the address of the device's RTSP service; set rtsp");
+    }
+    via
 }
 
 fn connect_ports(cursor: &Cursor<'_>, errors: &mut Errors) -> BTreeSet<u16> {

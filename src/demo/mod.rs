@@ -82,6 +82,7 @@ impl Demo {
             front_domain: Some("localhost".to_owned()),
             front_token_file: None,
             front_open: false,
+            rtsp: None,
             threads: NonZeroUsize::MIN,
         })
         .map_err(|error| format!("{error}; choose another address with --front"))?;

@@ -8,10 +8,7 @@
 use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
-use http::{
-    HeaderMap, HeaderValue,
-    header::{CONTENT_LENGTH, CONTENT_TYPE},
-};
+use http::{HeaderMap, HeaderValue, header::CONTENT_LENGTH};
 use http_body::Frame;
 use http_body_util::BodyExt;
 
@@ -24,13 +21,6 @@ pub enum Held {
     Whole(Body),
     /// It goes on; nothing of it is lost.
     GoesOn(Box<Download>),
-}
-
-/// Whether the type of the answer says that it is a stream.
-pub fn is_stream(headers: &HeaderMap) -> bool {
-    let media = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let media = media.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    ["multipart/", "video/", "audio/"].iter().any(|kind| media.starts_with(kind)) || media == "text/event-stream"
 }
 
 /// Holds the answer as the rule says.
@@ -74,27 +64,4 @@ fn join(mut frames: VecDeque<Frame<Bytes>>, bytes: usize) -> Bytes {
         joined.extend_from_slice(&data);
     }
     joined.freeze()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn types_that_are_streams_are_known_whatever_their_case_and_parameters() {
-        for (media, stream) in [
-            ("multipart/x-mixed-replace; boundary=x", true),
-            ("Multipart/X-Mixed-Replace;boundary=x", true),
-            ("text/event-stream", true),
-            ("video/mp4", true),
-            ("audio/basic", true),
-            ("application/soap+xml; charset=utf-8", false),
-            ("image/jpeg", false),
-            ("application/octet-stream", false),
-        ] {
-            let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(media))]);
-            assert_eq!(is_stream(&headers), stream, "{media}");
-        }
-        assert!(!is_stream(&HeaderMap::new()));
-    }
 }

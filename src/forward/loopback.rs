@@ -15,7 +15,7 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 
 use super::{
-    answer::{Held, hold, is_stream},
+    answer::{Held, hold},
     connection::Link,
     download::Download,
     fault::Fault,
@@ -27,7 +27,7 @@ use super::{
     upload::{Signals, Upload},
 };
 use crate::{
-    base::http::{Body, BoxFuture, Handler, Informational, Request, Response, SessionInfo, text_response},
+    base::http::{Body, BoxFuture, Handler, Informational, Request, Response, SessionInfo, is_stream, text_response},
     model::device::LoopbackUrl,
 };
 

@@ -8,7 +8,13 @@ use h2::ext::Protocol;
 use http::{Method, StatusCode, header::CONTENT_LENGTH};
 
 use super::{
-    connect::Connect, h2c::H2c, limits::Limits, loopback::Loopback, neighbour::Neighbour, websocket::WebSocket,
+    connect::Connect,
+    h2c::H2c,
+    limits::Limits,
+    loopback::Loopback,
+    neighbour::Neighbour,
+    rtsp::{Ordinary, Rtsp, limits::Times, request::carrier, way::Way},
+    websocket::WebSocket,
 };
 use crate::{
     base::http::{BoxFuture, Handler, Request, Response, text_response},
@@ -23,40 +29,62 @@ pub struct Routes {
     web: Arc<dyn Handler>,
     websocket: Arc<dyn Handler>,
     connect: Connect,
+    rtsp: Arc<Rtsp>,
 }
 
 impl Routes {
-    /// The ways to `device`. Must be used within a tokio runtime.
+    /// The ways to `device`, with a way of RTSP that nobody probes. Must be used within a tokio runtime.
     pub fn new(device: &Device) -> Self {
         Self::with_limits(device, Limits::default())
     }
 
-    /// The same with other bounds.
+    /// The ways to `device`; `way` is that of RTSP.
+    pub fn with_way(device: &Device, way: Arc<Way>) -> Self {
+        Self::with_bounds(device, way, Limits::default(), Times::default())
+    }
+
+    /// The same as [`Self::new`] with other bounds.
     pub fn with_limits(device: &Device, limits: Limits) -> Self {
+        Self::with_bounds(device, Way::unwatched(device), limits, Times::default())
+    }
+
+    /// The same with other bounds.
+    pub fn with_bounds(device: &Device, way: Arc<Way>, limits: Limits, times: Times) -> Self {
         let neighbour = Neighbour::new(device.http, device.name.clone(), limits);
         let connect = Connect::of(Arc::clone(&neighbour), device.connect_ports.clone());
-        if device.http.scheme() == DeviceScheme::H2c {
-            let web: Arc<dyn Handler> = Arc::new(H2c::of(neighbour));
-            return Self { websocket: Arc::clone(&web), web, connect };
-        }
-        Self {
-            web: Arc::new(Loopback::of(Arc::clone(&neighbour))),
-            websocket: Arc::new(WebSocket::of(neighbour)),
-            connect,
-        }
+        let (web, websocket): (Arc<dyn Handler>, Arc<dyn Handler>) = match device.http.scheme() {
+            DeviceScheme::H2c => {
+                let web = Arc::new(H2c::of(Arc::clone(&neighbour)));
+                (Arc::clone(&web) as Arc<dyn Handler>, web)
+            }
+            DeviceScheme::Http | DeviceScheme::Rtsp => {
+                (Arc::new(Loopback::of(Arc::clone(&neighbour))), Arc::new(WebSocket::of(Arc::clone(&neighbour))))
+            }
+        };
+        let ordinary = Ordinary { web: Arc::clone(&web), websocket: Arc::clone(&websocket) };
+        let rtsp = Arc::new(Rtsp::new(neighbour, way, ordinary, times));
+        Self { web, websocket, connect, rtsp }
     }
 }
 
 impl Handler for Routes {
     fn handle(&self, request: Request) -> BoxFuture<'static, Response> {
-        if request.method() != Method::CONNECT {
-            return self.web.handle(request);
-        }
-        if request.headers().contains_key(CONTENT_LENGTH) {
+        if request.method() == Method::CONNECT && request.headers().contains_key(CONTENT_LENGTH) {
             return refuse(
                 StatusCode::BAD_REQUEST,
                 "CONNECT has no content-length: what follows has no known end (RFC 9110 §9.3.6)",
             );
+        }
+        match carrier(&request) {
+            Ok(Some(carrier)) => {
+                let rtsp = Arc::clone(&self.rtsp);
+                return Box::pin(async move { rtsp.answer(carrier, request).await });
+            }
+            Ok(None) => {}
+            Err(refusal) => return refuse(refusal.status, refusal.sentence),
+        }
+        if request.method() != Method::CONNECT {
+            return self.web.handle(request);
         }
         match request.extensions().get::<Protocol>().map(|protocol| protocol.as_str().to_ascii_lowercase()).as_deref() {
             None => self.connect.handle(request),

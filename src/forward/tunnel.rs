@@ -21,6 +21,7 @@ use std::{
 };
 
 use bytes::{BufMut, Bytes, BytesMut};
+use futures_util::task::AtomicWaker;
 use h2::Reason;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::BodyExt;
@@ -91,15 +92,15 @@ where
 {
     let DeviceEnd { reader, writer, early, broken, permits } = device;
     let permits = Arc::new(permits);
-    let failed = Arc::new(AtomicBool::new(false));
+    let fate = Arc::new(Fate::default());
     let (ended, device_ended) = oneshot::channel();
-    let sending = Sending { writer: Some(writer), failed: Arc::clone(&failed), _permits: Arc::clone(&permits) };
+    let sending = Sending { writer: Some(writer), fate: Arc::clone(&fate), _permits: Arc::clone(&permits) };
     let sending = AbortOnDrop::new(owner.spawn(sending.run(request, device_ended)));
     Body::new(FromDevice {
         reader: Some(reader),
         early,
         reads: Reads::default(),
-        failed,
+        fate,
         broken,
         ended: Some(ended),
         sending,
@@ -107,11 +108,21 @@ where
     })
 }
 
+/// What became of the direction to the device, for the other one.
+#[derive(Default)]
+struct Fate {
+    /// The device takes nothing any more. What it still sends goes on; its end is then none in good order.
+    failed: AtomicBool,
+    /// The request's body broke though the stream stands: a part in front of us stopped it. Nothing goes on.
+    stopped: AtomicBool,
+    reader: AtomicWaker,
+}
+
 /// The direction to the device.
 struct Sending<W: Cut> {
     /// Taken when the direction ended in good order; else the socket is cut.
     writer: Option<W>,
-    failed: Arc<AtomicBool>,
+    fate: Arc<Fate>,
     _permits: Arc<Vec<Permit>>,
 }
 
@@ -141,19 +152,21 @@ impl<W: Cut> Sending<W> {
                 Some(Ok(frame)) => {
                     let Ok(data) = frame.into_data() else { continue };
                     if writer.write_all(&data).await.is_err() || writer.flush().await.is_err() {
-                        self.failed.store(true, Relaxed);
+                        self.fate.failed.store(true, Relaxed);
                         return;
                     }
                 }
                 Some(Err(error)) => {
                     tracing::debug!(%error, "the remote's direction of a tunnel broke: cut");
+                    self.fate.stopped.store(true, Relaxed);
+                    self.fate.reader.wake();
                     return;
                 }
                 None => break,
             }
         }
         if writer.shutdown().await.is_err() {
-            self.failed.store(true, Relaxed);
+            self.fate.failed.store(true, Relaxed);
             return;
         }
         self.writer = None;
@@ -174,8 +187,7 @@ struct FromDevice<R> {
     reader: Option<R>,
     early: Bytes,
     reads: Reads,
-    /// The other direction met a broken connection; an end of this one is then none in good order.
-    failed: Arc<AtomicBool>,
+    fate: Arc<Fate>,
     broken: Reason,
     /// Tells the other direction that this one has ended.
     ended: Option<oneshot::Sender<()>>,
@@ -186,7 +198,7 @@ struct FromDevice<R> {
 impl<R> FromDevice<R> {
     fn end(&mut self) -> Option<Result<Frame<Bytes>, BodyError>> {
         self.reader = None;
-        if self.failed.load(Relaxed) {
+        if self.fate.failed.load(Relaxed) {
             return Some(Err(BodyError::Reset(self.broken)));
         }
         self.sending.release();
@@ -204,6 +216,10 @@ impl<R: AsyncRead + Unpin> HttpBody for FromDevice<R> {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
+        this.fate.reader.register(cx.waker());
+        if this.fate.stopped.load(Relaxed) && this.reader.take().is_some() {
+            return Poll::Ready(Some(Err(BodyError::Reset(this.broken))));
+        }
         if !this.early.is_empty() {
             return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut this.early)))));
         }
@@ -225,7 +241,7 @@ impl<R: AsyncRead + Unpin> HttpBody for FromDevice<R> {
 }
 
 /// Reads whose size follows what comes: large for video, small for what is idle.
-struct Reads {
+pub(super) struct Reads {
     buffer: BytesMut,
     size: usize,
 }
@@ -238,7 +254,11 @@ impl Default for Reads {
 
 impl Reads {
     /// The next bytes; none at the end.
-    fn poll<R: AsyncRead + Unpin>(&mut self, reader: &mut R, cx: &mut Context<'_>) -> Poll<std::io::Result<Bytes>> {
+    pub(super) fn poll<R: AsyncRead + Unpin>(
+        &mut self,
+        reader: &mut R,
+        cx: &mut Context<'_>,
+    ) -> Poll<std::io::Result<Bytes>> {
         if self.buffer.capacity() < READ_MIN / 2 {
             self.buffer.reserve(self.size);
         }

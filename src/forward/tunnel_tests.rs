@@ -216,3 +216,14 @@ async fn reads_grow_with_what_comes_and_shrink_again() {
     }
     assert_eq!(reads.size, READ_MIN);
 }
+
+#[tokio::test]
+async fn a_request_that_a_part_in_front_stops_ends_both_directions() {
+    let Tcp { mut device, feed, mut answer, owner: _owner } = tcp("").await;
+    device.write_all(b"video").await.expect("written");
+    assert_eq!(text(&mut answer).await, "video");
+    feed.send(Err(BodyError::Length("stopped"))).expect("heard");
+    let error = next(&mut answer).await.expect("not the end").expect_err("no good order");
+    assert!(matches!(error, BodyError::Reset(Reason::CONNECT_ERROR)), "{error}");
+    assert_eq!(rest(&mut device).await, Err(ErrorKind::ConnectionReset));
+}

@@ -17,7 +17,14 @@ use http::{
     },
     request::Parts,
 };
-use tokio::{io::AsyncWriteExt, net::TcpStream, time::timeout};
+use tokio::{
+    io::AsyncWriteExt,
+    net::{
+        TcpStream,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
+    time::timeout,
+};
 use tokio_tungstenite::tungstenite::handshake::{client::generate_key, derive_accept_key};
 
 use super::{
@@ -48,25 +55,62 @@ struct Upgrade {
     key: String,
 }
 
+/// What became of an upgrade request.
+pub(super) enum Opened {
+    /// The device's end waits for the remote's.
+    Stands(Box<Standing>),
+    /// The device's own refusal.
+    Refused(Response),
+}
+
+/// A WebSocket at the device.
+pub(super) struct Standing {
+    headers: HeaderMap,
+    device: DeviceEnd<OwnedReadHalf, OwnedWriteHalf>,
+}
+
+/// Why there is neither a WebSocket nor a refusal of the device.
+pub(super) enum NotOpened {
+    /// The request itself.
+    Invalid(Refusal),
+    /// The device.
+    Device(Fault),
+}
+
 impl WebSocket {
     /// A handler that shares the neighbour with others. Takes requests with `:protocol` `websocket` only.
     pub(super) fn of(neighbour: Arc<Neighbour>) -> Self {
         Self { neighbour }
     }
 
-    async fn answer(&self, request: Request) -> Response {
+    pub(super) async fn answer(&self, request: Request) -> Response {
         let (parts, body) = request.into_parts();
-        let upgrade = match self.upgrade(parts) {
-            Ok(upgrade) => upgrade,
-            Err(refusal) => return text_response(refusal.status, refusal.sentence),
-        };
-        match self.open(upgrade, body).await {
-            Ok(response) => {
-                self.neighbour.answered();
-                response
-            }
-            Err(fault) => self.neighbour.fault(fault),
+        match self.try_open(parts).await {
+            Ok(Opened::Stands(standing)) => self.joined(*standing, body),
+            Ok(Opened::Refused(response)) => response,
+            Err(NotOpened::Invalid(refusal)) => text_response(refusal.status, refusal.sentence),
+            Err(NotOpened::Device(fault)) => self.neighbour.fault(fault),
         }
+    }
+
+    /// Opens the WebSocket at the device, or brings its refusal. The request's body is not touched yet, so that another way
+    /// can be tried.
+    ///
+    /// # Errors
+    /// [`NotOpened`]: the request is wrong, or the device did not answer as it must.
+    pub(super) async fn try_open(&self, parts: Parts) -> Result<Opened, NotOpened> {
+        let upgrade = self.upgrade(parts).map_err(NotOpened::Invalid)?;
+        let opened = self.open(upgrade).await.map_err(NotOpened::Device)?;
+        self.neighbour.answered();
+        Ok(opened)
+    }
+
+    /// Joins a WebSocket that stands at the device with the request's body.
+    pub(super) fn joined(&self, standing: Standing, body: Body) -> Response {
+        // 101 has no meaning in HTTP/2: 200 says that the WebSocket stands (RFC 8441 §5).
+        let mut response = Response::new(join(standing.device, body, &self.neighbour.tasks));
+        *response.headers_mut() = standing.headers;
+        response
     }
 
     /// The upgrade request for the device (RFC 6455 §4.1).
@@ -87,7 +131,7 @@ impl WebSocket {
         Ok(Upgrade { target, headers, key })
     }
 
-    async fn open(&self, upgrade: Upgrade, body: Body) -> Result<Response, Fault> {
+    async fn open(&self, upgrade: Upgrade) -> Result<Opened, Fault> {
         let limits = &self.neighbour.limits;
         let permits = self.neighbour.endless_permits().await?;
         let mut stream = dial(self.neighbour.address, limits).await?;
@@ -98,15 +142,12 @@ impl WebSocket {
                 // To the remote a 2xx would mean that the WebSocket stands.
                 return Err(Fault::Upgrade(format!("it is {} instead of 101", answer.status)));
             }
-            return refusal::response(answer, &mut stream, limits).await;
+            return Ok(Opened::Refused(refusal::response(answer, &mut stream, limits).await?));
         }
         let (headers, early) = switched(answer, &upgrade)?;
         let (reader, writer) = stream.into_split();
         let device = DeviceEnd { reader, writer, early, broken: Reason::CANCEL, permits };
-        // 101 has no meaning in HTTP/2: 200 says that the WebSocket stands (RFC 8441 §5).
-        let mut response = Response::new(join(device, body, &self.neighbour.tasks));
-        *response.headers_mut() = headers;
-        Ok(response)
+        Ok(Opened::Stands(Box::new(Standing { headers, device })))
     }
 }
 

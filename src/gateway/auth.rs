@@ -47,12 +47,27 @@ impl FrontAccess {
         }
     }
 
+    /// Whether another listener may have the same rule.
+    ///
+    /// # Errors
+    /// A sentence: an address that others reach, while the front relies on being reached from this machine only.
+    pub fn check_listener(&self, option: &str, address: SocketAddr) -> Result<(), String> {
+        if matches!(self, Self::Local) && !address.ip().to_canonical().is_loopback() {
+            return Err(format!(
+                "the address {address} (--{option}) can be reached from other machines: protect it with --front-token-file \
+                 FILE, or say --front-open if whoever reaches it may use every device"
+            ));
+        }
+        Ok(())
+    }
+
     /// Whether `Authorization` is for the gateway and must not reach a device.
     pub fn uses_authorization(&self) -> bool {
         matches!(self, Self::Token(_))
     }
 
-    /// Lets a request pass or answers it.
+    /// Lets a request pass or answers it. `authority` is the host that the client named; a plain CONNECT names none, and a
+    /// page cannot send one (Fetch standard: a forbidden method).
     ///
     /// # Errors
     /// The answer: 401 without the token, 403 for a page of another site.
@@ -61,13 +76,13 @@ impl FrontAccess {
     pub fn check(
         &self,
         method: &Method,
-        authority: &Authority,
+        authority: Option<&Authority>,
         headers: &HeaderMap,
         suffixes: &[String],
     ) -> Result<(), Response> {
         match self {
             Self::Open => return Ok(()),
-            Self::Local if !route::is_local(authority, suffixes) => {
+            Self::Local if authority.is_some_and(|host| !route::is_local(host, suffixes)) => {
                 return Err(text_response(
                     StatusCode::FORBIDDEN,
                     "this front serves this machine only: use localhost, a loopback address or the configured domain as host",
@@ -82,6 +97,39 @@ impl FrontAccess {
             return Err(text_response(StatusCode::FORBIDDEN, "a page of another site may not change anything here"));
         }
         Ok(())
+    }
+
+    /// Lets a WebSocket pass unless a page of another site opens it: browsers let every page open one to everywhere, send the
+    /// credentials that they remember, and leave it to the server to look at `Origin` (RFC 6455 §10.2).
+    ///
+    /// A proxy before this front may have changed the host; what it says the client used counts as well, and a page can
+    /// send no such field with a WebSocket.
+    ///
+    /// # Errors
+    /// The answer, 403.
+    // As in `check`.
+    #[allow(clippy::result_large_err)]
+    pub fn check_origin(&self, authority: &Authority, headers: &HeaderMap) -> Result<(), Response> {
+        let Some(origin) = headers.get(header::ORIGIN).filter(|_| !matches!(self, Self::Open)) else { return Ok(()) };
+        let of = |text: &str| text.rsplit_once("://").map(|(_, host)| host.to_ascii_lowercase());
+        let origin = origin.to_str().ok().and_then(of);
+        let forwarded = headers.get("x-forwarded-host").and_then(|host| host.to_str().ok());
+        let mut hosts = std::iter::once(authority.as_str()).chain(forwarded);
+        if origin.is_some_and(|origin| hosts.any(|host| host.trim().eq_ignore_ascii_case(&origin))) {
+            return Ok(());
+        }
+        let sentence = "a page of another site may not open a WebSocket here: Origin and Host differ";
+        Err(text_response(StatusCode::FORBIDDEN, sentence))
+    }
+
+    /// Whether `given` is the token; never where there is none.
+    pub fn is_token(&self, given: &str) -> bool {
+        matches!(self, Self::Token(token) if same(given.as_bytes(), token.get().expose().as_bytes()))
+    }
+
+    /// Whether this value of `Authorization` shows the token; never where there is none.
+    pub fn is_shown(&self, authorization: &str) -> bool {
+        matches!(self, Self::Token(token) if value_shows(authorization, &token.get()))
     }
 }
 
@@ -102,7 +150,11 @@ fn read_token(path: &std::path::Path) -> Result<Secret, String> {
 fn shows(headers: &HeaderMap, token: &Secret) -> bool {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let (Some(value), None) = (values.next(), values.next()) else { return false };
-    let Some((scheme, given)) = value.to_str().ok().and_then(|text| text.split_once(' ')) else { return false };
+    value.to_str().is_ok_and(|value| value_shows(value, token))
+}
+
+fn value_shows(value: &str, token: &Secret) -> bool {
+    let Some((scheme, given)) = value.split_once(' ') else { return false };
     let given = given.trim();
     if scheme.eq_ignore_ascii_case("bearer") {
         return same(given.as_bytes(), token.expose().as_bytes());
@@ -162,7 +214,10 @@ mod tests {
         let refused = FrontAccess::new(outside, None, false).err().expect("refused");
         assert!(refused.contains("--front-token-file"), "{refused}");
         assert!(FrontAccess::new(outside, None, true).is_ok());
-        assert!(FrontAccess::new("127.0.0.1:0".parse().expect("address"), None, false).is_ok());
+        let local = FrontAccess::new("127.0.0.1:0".parse().expect("address"), None, false).expect("loopback");
+        assert!(local.check_listener("rtsp", outside).expect_err("refused").contains("--rtsp"));
+        assert!(local.check_listener("rtsp", "[::1]:8554".parse().expect("address")).is_ok());
+        assert!(FrontAccess::Open.check_listener("rtsp", outside).is_ok());
     }
 
     #[test]
@@ -170,7 +225,27 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert("sec-fetch-site", HeaderValue::from_static("cross-site"));
         let host = Authority::from_static("localhost");
-        assert!(FrontAccess::Local.check(&Method::POST, &host, &headers, &[]).is_err());
-        assert!(FrontAccess::Local.check(&Method::GET, &host, &headers, &[]).is_ok());
+        assert!(FrontAccess::Local.check(&Method::POST, Some(&host), &headers, &[]).is_err());
+        assert!(FrontAccess::Local.check(&Method::GET, Some(&host), &headers, &[]).is_ok());
+    }
+
+    #[test]
+    fn only_a_page_of_this_host_opens_a_websocket() {
+        let opens = |origin: &'static str, forwarded: Option<&'static str>, access: &FrontAccess| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::ORIGIN, HeaderValue::from_static(origin));
+            if let Some(host) = forwarded {
+                headers.insert("x-forwarded-host", HeaderValue::from_static(host));
+            }
+            access.check_origin(&Authority::from_static("localhost:8800"), &headers).is_ok()
+        };
+        let local = FrontAccess::Local;
+        assert!(opens("http://localhost:8800", None, &local) && opens("https://LOCALHOST:8800", None, &local));
+        assert!(opens("https://cams.example", Some("cams.example"), &local));
+        for origin in ["http://evil.example", "http://localhost:8801", "http://localhost:8800.evil.example", "null"] {
+            assert!(!opens(origin, None, &local), "{origin}");
+        }
+        assert!(opens("http://evil.example", None, &FrontAccess::Open));
+        assert!(local.check_origin(&Authority::from_static("h"), &HeaderMap::new()).is_ok());
     }
 }

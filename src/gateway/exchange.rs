@@ -12,6 +12,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use h2::ext::Protocol;
 use http::{HeaderMap, StatusCode, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::{sync::Notify, time::timeout};
@@ -40,6 +41,8 @@ pub enum ExchangeError {
     NotProcessed(Retry),
     /// The device has as many streams open as it allows.
     NoSlot,
+    /// The request is an extended CONNECT and the device did not announce that it takes any (RFC 8441 §3).
+    NoExtendedConnect,
     /// The stream or the session broke.
     Broken(h2::Error),
 }
@@ -62,6 +65,9 @@ pub async fn exchange(session: &Session, head: http::Request<()>, body: Body) ->
     let Ok(mut sender) = session.sender().ready().await else {
         return Err(ExchangeError::NotProcessed(Retry { head, body }));
     };
+    if head.extensions().get::<Protocol>().is_some() && !sender.is_extended_connect_protocol_enabled() {
+        return Err(ExchangeError::NoExtendedConnect);
+    }
     let copy = copy_of(&head);
     let expects = head.headers().contains_key(header::EXPECT);
     let ended = body.is_end_stream();
@@ -139,6 +145,9 @@ fn copy_of(head: &http::Request<()>) -> http::Request<()> {
     *copy.uri_mut() = head.uri().clone();
     *copy.version_mut() = head.version();
     *copy.headers_mut() = HeaderMap::clone(head.headers());
+    if let Some(protocol) = head.extensions().get::<Protocol>() {
+        copy.extensions_mut().insert(protocol.clone());
+    }
     copy
 }
 

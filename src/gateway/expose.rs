@@ -1,8 +1,8 @@
 //! The front: ordinary HTTP/1.1 and HTTP/2 clients reach the devices (no TLS; a proxy before it may add that).
 //!
-//! CONNECT and WebSocket are answered 501: they need RFC 8441, which this form of the gateway does not speak. Any other upgrade
-//! that a client offers is passed over and the request served as it is (RFC 9110 §7.8). 1xx answers of a device other than 100
-//! end here, because hyper's server cannot send them.
+//! WebSockets and CONNECT go to [`super::switch`], the halves of RTSP over HTTP to [`super::halves`]. Any other upgrade that a
+//! client offers is passed over and the request served as it is (RFC 9110 §7.8). 1xx answers of a device other than 100 end
+//! here, because hyper's server cannot send them.
 
 use std::{
     convert::Infallible,
@@ -23,16 +23,17 @@ use hyper_util::{
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
+    time::timeout,
 };
 
 use super::{
-    auth::FrontAccess,
-    directory::{Directory, Lookup},
-    exchange::{ExchangeError, Retry, broken_sentence, exchange},
+    deliver::deliver,
     fields,
-    metrics::Metrics,
-    page,
+    first::{First, Rewound, look},
+    front::Front,
+    halves, page,
     route::{self, Target},
+    switch::{self, Asked},
 };
 use crate::base::{
     drain::Drain,
@@ -52,26 +53,16 @@ const HEADER_LIST_MAX: u32 = 64 * 1024;
 /// Streams of one HTTP/2 client.
 const STREAMS_MAX: u32 = 256;
 /// Upload windows: what may wait here for a slow device.
-const STREAM_WINDOW: u32 = 1024 * 1024;
-const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
+const STREAM_WINDOW: u32 = 512 * 1024;
+/// Of all streams together, so that uploads which a device does not read never stop another one of the same connection.
+const CONNECTION_WINDOW: u32 = STREAMS_MAX * STREAM_WINDOW;
 /// HTTP/2 clients that are gone are noticed by PING.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
-/// What a client is told to wait for an offline device: devices come back within 30 s (ONVIF Uplink §5.2).
-const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// What every client connection needs.
-pub struct Front {
-    /// Who may use it.
-    pub access: FrontAccess,
-    /// Domains under which devices have host names.
-    pub suffixes: Vec<String>,
-    /// The one that the list of devices links to; without it the links are paths.
-    pub domain: Option<String>,
-    /// The devices.
-    pub directory: Arc<Directory>,
-    /// Counters.
-    pub metrics: Metrics,
+/// The clients' side of a gateway, on one address.
+pub struct Listener {
+    front: Arc<Front>,
     connections: Arc<Semaphore>,
 }
 
@@ -84,17 +75,10 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for ConnectionTasks {
     }
 }
 
-impl Front {
+impl Listener {
     /// Nothing accepted yet.
-    pub fn new(
-        access: FrontAccess,
-        suffixes: Vec<String>,
-        domain: Option<String>,
-        directory: Arc<Directory>,
-        metrics: Metrics,
-    ) -> Arc<Self> {
-        let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-        Arc::new(Self { access, suffixes, domain, directory, metrics, connections })
+    pub fn new(front: Arc<Front>) -> Arc<Self> {
+        Arc::new(Self { front, connections: Arc::new(Semaphore::new(CONNECTIONS_MAX)) })
     }
 
     /// Accepts until the drain starts, then lets requests finish until its deadline. Cancel safe: dropping the future
@@ -113,9 +97,9 @@ impl Front {
             };
             match accepted {
                 Ok(((stream, peer), place)) => {
-                    let (front, drain) = (Arc::clone(&self), drain.clone());
+                    let (listener, drain) = (Arc::clone(&self), drain.clone());
                     tasks.spawn("client", async move {
-                        front.connection(stream, peer, drain).await;
+                        listener.connection(stream, peer, drain).await;
                         drop(place);
                     });
                 }
@@ -130,17 +114,32 @@ impl Front {
         tasks.abort().await;
     }
 
-    async fn connection(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, mut drain: Drain) {
+    async fn connection(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, drain: Drain) {
         let _ = stream.set_nodelay(true);
+        let mut stop = drain.clone();
+        let looking = look(stream, async move {
+            stop.started().await;
+        });
+        match timeout(HEAD_TIMEOUT, looking).await {
+            Ok(Ok(First::Ordinary(stream))) => self.requests(stream, peer, drain).await,
+            Ok(Ok(First::Tunnelled(half))) => halves::serve(&self.front, *half, peer).await,
+            Ok(Err(error)) => tracing::debug!(%peer, %error, "a client's connection ended before its first request"),
+            Err(_) => tracing::debug!(%peer, "a client sent no complete request head in time"),
+        }
+    }
+
+    /// Serves the requests of a connection, then waits for the tunnels that they became.
+    async fn requests(self: Arc<Self>, stream: Rewound, peer: SocketAddr, mut drain: Drain) {
+        let tunnels = Arc::new(Owned::default());
         let used = Arc::new(AtomicBool::new(false));
-        let noted = Arc::clone(&used);
+        let (noted, owner) = (Arc::clone(&used), Arc::clone(&tunnels));
         let service = service_fn(move |request| {
             noted.store(true, Relaxed);
-            let front = Arc::clone(&self);
-            async move { Ok::<_, Infallible>(front.answer(request, peer).await) }
+            let (listener, tunnels) = (Arc::clone(&self), Arc::clone(&owner));
+            async move { Ok::<_, Infallible>(listener.answer(request, peer, &tunnels).await) }
         });
         let builder = builder();
-        let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
+        let mut connection = std::pin::pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
         let mut unused = std::pin::pin!(tokio::time::sleep(HEAD_TIMEOUT));
         let (mut watching, mut draining) = (true, false);
         loop {
@@ -149,7 +148,7 @@ impl Front {
                     if let Err(error) = ended {
                         tracing::debug!(%peer, %error, "a client's connection ended");
                     }
-                    return;
+                    break;
                 }
                 () = &mut unused, if watching => {
                     watching = false;
@@ -163,31 +162,32 @@ impl Front {
                 }
             }
         }
+        tunnels.finished().await;
     }
 
-    async fn answer(&self, request: http::Request<Incoming>, peer: SocketAddr) -> Response {
-        let response = self.route(request, peer).await;
-        self.metrics.answered(response.status());
+    async fn answer(&self, request: http::Request<Incoming>, peer: SocketAddr, tunnels: &Arc<Owned>) -> Response {
+        let response = self.route(request, peer, tunnels).await;
+        self.front.metrics.answered(response.status());
         response
     }
 
-    async fn route(&self, request: http::Request<Incoming>, peer: SocketAddr) -> Response {
+    async fn route(&self, request: http::Request<Incoming>, peer: SocketAddr, tunnels: &Arc<Owned>) -> Response {
         let (parts, body) = request.into_parts();
         let bad = |sentence| text_response(StatusCode::BAD_REQUEST, sentence);
         let authority = match route::authority(&parts.uri, &parts.headers) {
             Ok(authority) => authority,
             Err(sentence) => return bad(sentence),
         };
-        if let Err(answer) = self.access.check(&parts.method, &authority, &parts.headers, &self.suffixes) {
+        // A plain CONNECT has a device where others have their host.
+        let plain = parts.method == Method::CONNECT && parts.extensions.get::<hyper::ext::Protocol>().is_none();
+        let host = (!plain).then_some(&authority);
+        if let Err(answer) = self.front.access.check(&parts.method, host, &parts.headers, &self.front.suffixes) {
             return answer;
         }
-        if parts.method == Method::CONNECT || fields::asks_for_websocket(&parts.headers) {
-            return text_response(
-                StatusCode::NOT_IMPLEMENTED,
-                "this gateway carries no WebSocket and no CONNECT yet; use plain HTTP requests",
-            );
+        if switch::is_wanted(&parts) {
+            return switch::switch(&self.front, Asked { parts, authority: &authority, peer, tunnels }).await;
         }
-        match route::target(&authority, &parts.uri, &self.suffixes) {
+        match route::target(&authority, &parts.uri, &self.front.suffixes) {
             Err(sentence) => bad(sentence),
             Ok(Target::Root) => redirect(StatusCode::FOUND, "/devices"),
             Ok(Target::AddSlash(to)) => redirect(StatusCode::PERMANENT_REDIRECT, &to),
@@ -195,8 +195,12 @@ impl Front {
                 text_response(StatusCode::METHOD_NOT_ALLOWED, "the list of devices can only be read")
             }
             Ok(Target::Devices) => {
-                let links = page::Links { domain: self.domain.as_deref(), port: authority.port_u16() };
-                page::devices(&parts.headers, &self.directory, &links)
+                let links = page::Links {
+                    domain: self.front.domain.as_deref(),
+                    port: authority.port_u16(),
+                    rtsp: self.front.rtsp.map(|port| (authority.host(), port)),
+                };
+                page::devices(&parts.headers, &self.front.directory, &links)
             }
             Ok(Target::Device { device, path, prefix }) => {
                 let Ok(uri) = Uri::builder().scheme("http").authority(authority.clone()).path_and_query(path).build()
@@ -209,79 +213,16 @@ impl Front {
                 *head.uri_mut() = uri;
                 *head.version_mut() = Version::HTTP_2;
                 *head.headers_mut() = parts.headers;
-                fields::to_device(head.headers_mut(), peer, &authority, self.access.uses_authorization());
-                let mut response = match self.forward(&device, prefix.is_none(), head, incoming(body)).await {
-                    Ok(response) => response,
-                    Err(none) => none.response(html),
-                };
+                fields::to_device(head.headers_mut(), peer, &authority, self.front.access.uses_authorization());
+                let mut response =
+                    match deliver(&self.front.directory, &device, prefix.is_none(), head, incoming(body)).await {
+                        Ok(response) => response,
+                        Err(none) => none.response(html),
+                    };
                 fields::to_client(response.headers_mut(), prefix.as_deref(), &authority);
                 response
             }
         }
-    }
-
-    /// Sends the request by the device's session; once more by a newer one when the first never processed it.
-    async fn forward(
-        &self,
-        device: &str,
-        any_case: bool,
-        head: http::Request<()>,
-        body: Body,
-    ) -> Result<Response, NoAnswer> {
-        let mut next = Retry { head, body };
-        for last in [false, true] {
-            let session = match self.directory.find(device, any_case) {
-                Lookup::Online(session) => session,
-                Lookup::Offline => return Err(NoAnswer::offline(device)),
-                Lookup::Unknown => {
-                    let sentence = format!("no device {device:?} has connected to this gateway");
-                    return Err(NoAnswer { status: StatusCode::NOT_FOUND, sentence });
-                }
-            };
-            let core = Arc::clone(session.core());
-            match exchange(&session, next.head, next.body).await {
-                Ok(response) => return Ok(response),
-                Err(ExchangeError::NotProcessed(retry)) if !last => {
-                    // It said GOAWAY or is gone: nobody shall ask it again.
-                    self.directory.retire(&core);
-                    next = retry;
-                }
-                Err(ExchangeError::NotProcessed(_)) => break,
-                Err(ExchangeError::NoSlot) => {
-                    let sentence = format!("the device {device} has as many streams open as it allows");
-                    return Err(NoAnswer { status: StatusCode::SERVICE_UNAVAILABLE, sentence });
-                }
-                Err(ExchangeError::Broken(error)) => {
-                    return Err(NoAnswer { status: StatusCode::BAD_GATEWAY, sentence: broken_sentence(&core, &error) });
-                }
-            }
-        }
-        Err(NoAnswer::offline(device))
-    }
-}
-
-/// Why the gateway answers for the device.
-struct NoAnswer {
-    status: StatusCode,
-    sentence: String,
-}
-
-impl NoAnswer {
-    fn offline(device: &str) -> Self {
-        let sentence = format!("the device {device} is not connected now; try again soon");
-        Self { status: StatusCode::SERVICE_UNAVAILABLE, sentence }
-    }
-
-    /// A page for a browser, plain text for all else.
-    fn response(&self, html: bool) -> Response {
-        let mut response =
-            if html { page::sentence(self.status, &self.sentence) } else { text_response(self.status, &self.sentence) };
-        let headers = response.headers_mut();
-        headers.insert(header::VARY, HeaderValue::from_static("Accept"));
-        if self.status != StatusCode::NOT_FOUND {
-            headers.insert(header::RETRY_AFTER, RETRY_AFTER);
-        }
-        response
     }
 }
 
@@ -293,6 +234,7 @@ fn builder() -> auto::Builder<ConnectionTasks> {
         .timer(TokioTimer::new())
         .keep_alive_interval(KEEP_ALIVE)
         .keep_alive_timeout(KEEP_ALIVE)
+        .enable_connect_protocol()
         .max_concurrent_streams(STREAMS_MAX)
         .max_header_list_size(HEADER_LIST_MAX)
         .initial_stream_window_size(STREAM_WINDOW)

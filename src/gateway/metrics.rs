@@ -9,7 +9,7 @@ use prometheus_client::{
     metrics::{
         counter::{ConstCounter, Counter},
         family::Family,
-        gauge::ConstGauge,
+        gauge::{ConstGauge, Gauge},
     },
     registry::Registry,
 };
@@ -26,11 +26,59 @@ struct Code {
     code: &'static str,
 }
 
+/// What is carried as a byte stream through one or two streams of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// A WebSocket, or another extended CONNECT.
+    WebSocket,
+    /// A plain CONNECT.
+    Connect,
+    /// One half of RTSP over HTTP of a player at the front.
+    RtspHttp,
+    /// A player at the RTSP listener.
+    Rtsp,
+}
+
+impl Kind {
+    /// The value of the label.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::WebSocket => "websocket",
+            Self::Connect => "connect",
+            Self::RtspHttp => "rtsp-http",
+            Self::Rtsp => "rtsp",
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfKind {
+    kind: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Opening {
+    kind: &'static str,
+    outcome: &'static str,
+}
+
 /// The counters; cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Metrics {
     accepts: Family<Outcome, Counter>,
     requests: Family<Code, Counter>,
+    tunnels: Family<Opening, Counter>,
+    open: Family<OfKind, Gauge>,
+}
+
+/// A tunnel that is counted as open until this is dropped.
+#[derive(Debug)]
+pub struct OpenTunnel(Gauge);
+
+impl Drop for OpenTunnel {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
 }
 
 impl Metrics {
@@ -38,6 +86,12 @@ impl Metrics {
     pub fn register(&self, registry: &mut Registry, directory: &Arc<Directory>) {
         registry.register("gateway_accepts", "Connections of devices by outcome", self.accepts.clone());
         registry.register("gateway_requests", "Requests at the front by class of status", self.requests.clone());
+        registry.register(
+            "gateway_tunnels",
+            "WebSockets, CONNECTs and RTSP of clients by outcome",
+            self.tunnels.clone(),
+        );
+        registry.register("gateway_tunnels_open", "WebSockets, CONNECTs and RTSP of clients", self.open.clone());
         registry.register_collector(Box::new(Sums(Arc::clone(directory))));
     }
 
@@ -46,9 +100,23 @@ impl Metrics {
         self.accepts.get_or_create(&Outcome { outcome }).inc();
     }
 
+    /// Notes that a tunnel stands.
+    pub fn opened(&self, kind: Kind) -> OpenTunnel {
+        self.tunnels.get_or_create(&Opening { kind: kind.label(), outcome: "opened" }).inc();
+        let gauge = self.open.get_or_create_owned(&OfKind { kind: kind.label() });
+        gauge.inc();
+        OpenTunnel(gauge)
+    }
+
+    /// Notes that a tunnel was refused, by the gateway or by the device.
+    pub fn refused(&self, kind: Kind) {
+        self.tunnels.get_or_create(&Opening { kind: kind.label(), outcome: "refused" }).inc();
+    }
+
     /// Notes an answer at the front.
     pub fn answered(&self, status: StatusCode) {
         let code = match status.as_u16() {
+            100..=199 => "1xx",
             200..=299 => "2xx",
             300..=399 => "3xx",
             400..=499 => "4xx",

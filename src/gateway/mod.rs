@@ -2,24 +2,35 @@
 //!
 //! - [`accept`]: devices come in; [`upgrade`]: the 101; [`token`], [`jwks`]: who they are without a certificate; [`admission`]: how
 //!   many at once; [`session`]: HTTP/2 as client on the device's connection.
-//! - [`directory`]: which device has which session; [`exchange`]: one request on one session.
-//! - [`expose`]: the front; [`route`], [`fields`], [`auth`], [`page`]: what it decides about a request.
+//! - [`directory`]: which device has which session; [`exchange`]: one request on one session; [`deliver`]: from a name to an answer.
+//! - [`expose`]: the front; [`route`], [`fields`], [`auth`], [`page`]: what it decides about a request; [`mod@front`]: what is shared.
+//! - [`switch`]: WebSocket and CONNECT; [`first`], [`halves`], [`pairs`]: RTSP over HTTP; [`rtsp`]: players of plain RTSP;
+//!   [`tunnel`]: their bytes. [`connect`]: the operator's end of a CONNECT, in a process of its own.
 //! - [`metrics`], [`reload`] (files that change).
 
 pub mod accept;
 pub mod admission;
 pub mod auth;
+pub mod connect;
+pub mod deliver;
 pub mod directory;
 pub mod exchange;
 pub mod expose;
 pub mod fields;
+pub mod first;
+pub mod front;
+pub mod halves;
 pub mod jwks;
 pub mod metrics;
 pub mod page;
+pub mod pairs;
 pub mod reload;
 pub mod route;
+pub mod rtsp;
 pub mod session;
+pub mod switch;
 pub mod token;
+pub mod tunnel;
 pub mod upgrade;
 
 use std::{
@@ -33,8 +44,8 @@ use std::{
 use prometheus_client::registry::Registry;
 
 use self::{
-    accept::Acceptor, admission::Admission, auth::FrontAccess, directory::Directory, expose::Front, jwks::Keys,
-    metrics::Metrics, reload::Reloading, token::TokenRules,
+    accept::Acceptor, admission::Admission, auth::FrontAccess, directory::Directory, expose::Listener, front::Front,
+    jwks::Keys, metrics::Metrics, pairs::Pairs, reload::Reloading, rtsp::RtspListener, token::TokenRules,
 };
 use crate::{
     base::{drain::Drain, shard::Shards},
@@ -75,6 +86,8 @@ pub struct Options {
     pub front_token_file: Option<PathBuf>,
     /// Anybody who reaches the front may use it.
     pub front_open: bool,
+    /// Where players of plain RTSP connect, by the rules of the front; port 0 takes a free one, `None`: nowhere.
+    pub rtsp: Option<SocketAddr>,
     /// Shards; one is enough for some Gbit/s.
     pub threads: NonZeroUsize,
 }
@@ -144,6 +157,7 @@ pub struct Gateway {
     front: Arc<Front>,
     uplinks: TcpListener,
     clients: TcpListener,
+    players: Option<(TcpListener, SocketAddr)>,
     listen: SocketAddr,
     front_address: SocketAddr,
     threads: NonZeroUsize,
@@ -157,6 +171,9 @@ impl Gateway {
     pub fn build(options: Options) -> Result<Self, BuildError> {
         let access = FrontAccess::new(options.front, options.front_token_file, options.front_open)
             .map_err(BuildError::Invalid)?;
+        if let Some(rtsp) = options.rtsp {
+            access.check_listener("rtsp", rtsp).map_err(BuildError::Invalid)?;
+        }
         let (cert, key, client_ca) = (options.cert.clone(), options.key.clone(), options.client_ca.clone());
         let with_tokens = options.tokens.is_some();
         if client_ca.is_none() && !with_tokens {
@@ -180,6 +197,7 @@ impl Gateway {
         let admission = options.max_upgrades.map(Admission::new);
         let (uplinks, listen) = bind("listen", options.listen)?;
         let (clients, front_address) = bind("front", options.front)?;
+        let players = options.rtsp.map(|address| bind("rtsp", address)).transpose()?;
         let mut suffixes: Vec<String> =
             options.front_domain.iter().map(|domain| domain.trim_matches('.').to_ascii_lowercase()).collect();
         if suffixes.iter().any(String::is_empty) {
@@ -195,9 +213,18 @@ impl Gateway {
         let (directory, metrics) = (Arc::new(Directory::default()), Metrics::default());
         Ok(Self {
             acceptor: Acceptor::new(tls, options.identity, tokens, admission, Arc::clone(&directory), metrics.clone()),
-            front: Front::new(access, suffixes, domain, directory, metrics),
+            front: Arc::new(Front {
+                access,
+                suffixes,
+                domain,
+                rtsp: players.as_ref().map(|(_, address)| address.port()),
+                directory,
+                metrics,
+                pairs: Arc::new(Pairs::default()),
+            }),
             uplinks,
             clients,
+            players,
             listen,
             front_address,
             threads: options.threads,
@@ -212,6 +239,11 @@ impl Gateway {
     /// Where clients connect.
     pub fn front_address(&self) -> SocketAddr {
         self.front_address
+    }
+
+    /// Where players of plain RTSP connect.
+    pub fn rtsp_address(&self) -> Option<SocketAddr> {
+        self.players.as_ref().map(|(_, address)| *address)
     }
 
     /// Puts the gateway's metrics on a registry.
@@ -236,6 +268,7 @@ impl Gateway {
     pub async fn run(self, drain: Drain) -> io::Result<()> {
         let shards = Shards::start("gateway", self.threads)?;
         let (mut uplinks, mut clients) = (Vec::new(), Vec::new());
+        let (front, rtsp) = (Listener::new(Arc::clone(&self.front)), RtspListener::new(Arc::clone(&self.front)));
         for index in 0..self.threads.get() {
             let (shard, listener) = (shards.nth(index), self.uplinks.try_clone()?);
             let (acceptor, until) = (Arc::clone(&self.acceptor), drain.clone());
@@ -243,13 +276,20 @@ impl Gateway {
                 acceptor.serve(tokio::net::TcpListener::from_std(listener)?, until).await;
                 Ok::<_, io::Error>(())
             }));
-            let (front, until, listener) = (Arc::clone(&self.front), drain.clone(), self.clients.try_clone()?);
+            let (front, until, listener) = (Arc::clone(&front), drain.clone(), self.clients.try_clone()?);
             clients.push(shard.spawn(async move {
                 front.serve(tokio::net::TcpListener::from_std(listener)?, until).await;
                 Ok::<_, io::Error>(())
             }));
+            if let Some((players, _)) = &self.players {
+                let (rtsp, until, listener) = (Arc::clone(&rtsp), drain.clone(), players.try_clone()?);
+                clients.push(shard.spawn(async move {
+                    rtsp.serve(tokio::net::TcpListener::from_std(listener)?, until).await;
+                    Ok::<_, io::Error>(())
+                }));
+            }
         }
-        drop((self.uplinks, self.clients));
+        drop((self.uplinks, self.clients, self.players));
         for part in clients {
             part.await.map_err(io::Error::other)??;
         }

@@ -49,6 +49,8 @@ pub struct Links<'a> {
     pub domain: Option<&'a str>,
     /// The port of the front as the client wrote it.
     pub port: Option<u16>,
+    /// The host as the client wrote it and the port of the RTSP listener, if there is one.
+    pub rtsp: Option<(&'a str, u16)>,
 }
 
 impl Links<'_> {
@@ -64,6 +66,11 @@ impl Links<'_> {
             (None, _) => format!("/{}/", segment(device)),
         }
     }
+
+    /// Where players of plain RTSP find a device; the path of its stream comes behind.
+    fn rtsp(&self, device: &str) -> Option<String> {
+        self.rtsp.map(|(host, port)| format!("rtsp://{host}:{port}/{}/", segment(device)))
+    }
 }
 
 /// Whether the client is a browser that shows a page.
@@ -78,7 +85,13 @@ pub fn devices(headers: &HeaderMap, directory: &Directory, links: &Links<'_>) ->
         let body = list(&online, &directory.offline(OFFLINE_SHOWN), links, SystemTime::now());
         answer(StatusCode::OK, "text/html; charset=utf-8", document("Devices", &body))
     } else {
-        let json = format!("{:#}\n", devices_json(online.iter().map(AsRef::as_ref)));
+        let mut list = devices_json(online.iter().map(AsRef::as_ref));
+        for (core, entry) in online.iter().zip(list.as_array_mut().into_iter().flatten()) {
+            if let Some(address) = links.rtsp(&core.device) {
+                entry["rtsp"] = address.into();
+            }
+        }
+        let json = format!("{list:#}\n");
         answer(StatusCode::OK, "application/json", json)
     }
 }
@@ -118,18 +131,20 @@ fn list(online: &[Arc<Core>], offline: &[(String, SystemTime)], links: &Links<'_
     if online.is_empty() {
         body.push_str("<p>No device is connected.\n");
     } else {
-        body.push_str(
-            "<div class=\"wide\"><table><tr><th>Device<th>Connected for<th>Address\
-             <th class=\"n\">Streams<th class=\"n\">Requests<th class=\"n\">Received<th class=\"n\">Sent\n",
-        );
+        body.push_str("<div class=\"wide\"><table><tr><th>Device<th>Connected for<th>Address");
+        if links.rtsp.is_some() {
+            body.push_str("<th>RTSP, with the path of a stream");
+        }
+        body.push_str("<th class=\"n\">Streams<th class=\"n\">Requests<th class=\"n\">Received<th class=\"n\">Sent\n");
     }
     for core in online {
         body.push_str(&format!(
-            "<tr><td><i></i><a href=\"{}\">{}</a><td>{}<td>{}<td class=\"n\">{}<td class=\"n\">{}<td class=\"n\">{}<td class=\"n\">{}\n",
+            "<tr><td><i></i><a href=\"{}\">{}</a><td>{}<td>{}{}<td class=\"n\">{}<td class=\"n\">{}<td class=\"n\">{}<td class=\"n\">{}\n",
             escape(&links.to(&core.device)),
             escape(&core.device),
             elapsed(core.since, now),
             core.peer,
+            links.rtsp(&core.device).map(|address| format!("<td>{}", escape(&address))).unwrap_or_default(),
             core.activity.streams_open(),
             core.activity.requests(),
             amount(core.activity.bytes_received()),
@@ -220,13 +235,15 @@ mod tests {
 
     #[test]
     fn a_link_is_a_host_name_where_one_is_possible() {
-        let links = Links { domain: Some("cams.example.com"), port: Some(8800) };
+        let links = Links { domain: Some("cams.example.com"), port: Some(8800), rtsp: Some(("gw", 8554)) };
         assert_eq!(links.to("camera-1"), "//camera-1.cams.example.com:8800/");
         assert_eq!(Links { port: None, ..links }.to("camera-1"), "//camera-1.cams.example.com/");
         for name in ["a.b", "a b", "-a", "a/"] {
             assert_eq!(links.to(name), format!("/{}/", segment(name)));
         }
         assert_eq!(Links::default().to("camera-1"), "/camera-1/");
+        assert_eq!(links.rtsp("a b").as_deref(), Some("rtsp://gw:8554/a%20b/"));
+        assert_eq!(Links::default().rtsp("a"), None);
     }
 
     #[test]

@@ -97,15 +97,16 @@ pub fn is_local(authority: &Authority, suffixes: &[String]) -> bool {
         || suffixes.iter().any(|suffix| host.eq_ignore_ascii_case(suffix) || label(host, suffix).is_some())
 }
 
-/// What stands before `.suffix`.
-fn label<'a>(host: &'a str, suffix: &str) -> Option<&'a str> {
+/// What stands before `.suffix` in a host; `None` when the host is not below it.
+pub fn label<'a>(host: &'a str, suffix: &str) -> Option<&'a str> {
     let host = host.trim_end_matches('.');
     let (label, end) = host.split_at_checked(host.len().checked_sub(suffix.len() + 1)?)?;
     let found = end.strip_prefix('.').is_some_and(|end| end.eq_ignore_ascii_case(suffix)) && !label.is_empty();
     found.then_some(label)
 }
 
-fn decode(segment: &str) -> Option<String> {
+/// The name of a device as a segment of a path says it (RFC 3986 §2.1); `None` when that is no text.
+pub fn decode(segment: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(segment.len());
     let mut rest = segment.as_bytes();
     while let [first, tail @ ..] = rest {

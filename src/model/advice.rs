@@ -1,8 +1,62 @@
-//! What a person does about a [`Cause`]: one sentence each, for `check --connect` and the manual.
+//! What a person does about a [`Cause`]: one sentence each, for `check --connect` and the manual. And what about a session
+//! whose streams wait for the remote: for `status`.
 //!
 //! Apart from the causes themselves, because it speaks to whoever stands before the camera, not to a dashboard.
 
+use std::time::Duration;
+
 use super::failure::Cause;
+use crate::base::activity::flow::{Picture, Waited, Window};
+
+/// A wait of this length is no round trip any more: somebody does not read.
+const STALLED: Duration = Duration::from_secs(5);
+/// Waits for windows are worth a sentence when together they are this part of the session's age …
+const NOTABLE: u32 = 10;
+/// … and the window is smaller than this: 80 Mbit/s at 100 ms.
+const SMALL_WINDOW: u64 = 1024 * 1024;
+
+/// What there is to say of a session of this age whose streams wait, or have waited, for the remote's flow control
+/// (RFC 9113 §5.2); `None` when nothing is out of the ordinary.
+pub fn on_flow(flow: &Picture, age: Duration) -> Option<String> {
+    let stalled = |window| flow.waiting.iter().find(|wait| wait.window == window && wait.lasted >= STALLED);
+    if let Some(wait) = stalled(Window::Connection) {
+        return Some(format!(
+            "the remote has let nothing through on the whole session for {} s, its window of {} for the session is used up; ask its operator for one that is as large as those of its streams together",
+            wait.lasted.as_secs(),
+            bytes(flow.connection_window),
+        ));
+    }
+    if let Some(wait) = stalled(Window::Stream) {
+        return Some(format!(
+            "a viewer at the remote has not read its {} for {} s; other streams are not affected, and it goes on when the viewer does",
+            wait.kind.as_str(),
+            wait.lasted.as_secs(),
+        ));
+    }
+    let sum = |of: fn(&Waited) -> Duration| flow.waited.iter().map(of).sum::<Duration>();
+    let (stream, connection) = (sum(|waited| waited.stream), sum(|waited| waited.connection));
+    let (window, scope) = if connection > stream {
+        (flow.connection_window, "the whole session")
+    } else {
+        (flow.stream_window, "a stream")
+    };
+    if window >= SMALL_WINDOW || (stream + connection) * NOTABLE < age || age < STALLED {
+        return None;
+    }
+    let carries = flow.round_trip.map_or_else(String::new, |round_trip| {
+        let megabits = window as f64 * 8.0 / round_trip.as_secs_f64() / 1e6;
+        format!(": over a round trip of {} ms that carries {megabits:.1} Mbit/s", round_trip.as_millis().max(1))
+    });
+    Some(format!(
+        "the remote gives windows of {} to {scope}{carries}; if video lags, ask its operator for larger ones",
+        bytes(window)
+    ))
+}
+
+/// Whole KiB where there are some.
+fn bytes(count: u64) -> String {
+    if count < 1024 { format!("{count} bytes") } else { format!("{} KiB", count.div_ceil(1024)) }
+}
 
 impl Cause {
     /// What to do, in the imperative, without a full stop.
@@ -79,5 +133,55 @@ impl Cause {
             Self::DeviceAuthenticationUnknown => "switch HTTP Digest authentication on at the device",
             Self::Drained => "nothing; it was asked for",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::activity::{Activity, flow::Waiting};
+
+    fn picture(waiting: &[(Window, u64)], waited: [u64; 2], windows: [u64; 2]) -> Picture {
+        let mut picture = Activity::start().flow().picture();
+        let kind = picture.waited[1].kind;
+        let lasting = |(window, seconds): &(Window, u64)| Waiting {
+            kind,
+            window: *window,
+            lasted: Duration::from_secs(*seconds),
+        };
+        picture.waiting = waiting.iter().map(lasting).collect();
+        picture.waited[1].stream = Duration::from_secs(waited[0]);
+        picture.waited[1].connection = Duration::from_secs(waited[1]);
+        [picture.stream_window, picture.connection_window] = windows;
+        picture.round_trip = Some(Duration::from_millis(80));
+        picture
+    }
+
+    #[test]
+    fn a_session_whose_streams_flow_needs_no_advice() {
+        let age = Duration::from_secs(100);
+        assert_eq!(on_flow(&picture(&[(Window::Stream, 1)], [9, 0], [65_535; 2]), age), None);
+        assert_eq!(on_flow(&picture(&[], [90, 0], [SMALL_WINDOW; 2]), age), None, "the window is large enough");
+    }
+
+    #[test]
+    fn small_windows_are_told_with_what_they_carry() {
+        let advice = on_flow(&picture(&[], [60, 10], [65_535, 1 << 20]), Duration::from_secs(100)).expect("advice");
+        assert!(
+            advice.contains("windows of 64 KiB to a stream: over a round trip of 80 ms that carries 6.6 Mbit/s"),
+            "{advice}"
+        );
+        let advice = on_flow(&picture(&[], [10, 60], [1 << 20, 65_535]), Duration::from_secs(100)).expect("advice");
+        assert!(advice.contains("windows of 64 KiB to the whole session"), "{advice}");
+    }
+
+    #[test]
+    fn who_does_not_read_is_told_apart_from_a_remote_that_takes_nothing() {
+        let age = Duration::from_secs(100);
+        let advice = on_flow(&picture(&[(Window::Stream, 12)], [12, 0], [1 << 20; 2]), age).expect("advice");
+        assert!(advice.starts_with("a viewer at the remote has not read its stream for 12 s"), "{advice}");
+        let both = [(Window::Stream, 90), (Window::Connection, 12)];
+        let advice = on_flow(&picture(&both, [90, 12], [1 << 20, 65_535]), age).expect("advice");
+        assert!(advice.starts_with("the remote has let nothing through on the whole session for 12 s"), "{advice}");
     }
 }

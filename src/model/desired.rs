@@ -4,7 +4,10 @@
 
 use std::collections::BTreeMap;
 
-use super::uplink::{Uplink, UplinkKey};
+use super::{
+    device::Device,
+    uplink::{Uplink, UplinkKey},
+};
 
 /// The uplinks that should run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -39,6 +42,11 @@ impl DesiredSet {
     /// The uplinks in the order of their keys.
     pub fn iter(&self) -> impl Iterator<Item = (&UplinkKey, &Uplink)> {
         self.uplinks.iter()
+    }
+
+    /// The device of each uplink; one with several uplinks comes as often.
+    pub fn devices(&self) -> impl Iterator<Item = &Device> {
+        self.uplinks.values().map(|uplink| &uplink.device)
     }
 
     /// How many uplinks should run.
@@ -87,6 +95,7 @@ mod tests {
                 name: format!("camera-{device}"),
                 http: LoopbackUrl::parse(&format!("http://127.0.0.1:{port}")).expect("valid"),
                 rtsp: None,
+                rtsp_via: Default::default(),
                 connect_ports: Default::default(),
                 credentials: BTreeMap::new(),
                 pass_through: false,

@@ -7,7 +7,7 @@ use std::{
     path::PathBuf,
 };
 
-use super::user_level::UserLevel;
+use super::{streaming::RtspVia, user_level::UserLevel};
 
 /// A neighbour of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -18,6 +18,8 @@ pub struct Device {
     pub http: LoopbackUrl,
     /// Its RTSP service, for bridging.
     pub rtsp: Option<LoopbackUrl>,
+    /// How tunnelled RTSP reaches it.
+    pub rtsp_via: RtspVia,
     /// TCP ports that CONNECT may reach at the address of [`Self::http`]; none by default.
     pub connect_ports: BTreeSet<u16>,
     /// The accounts by which we use it, per user level.

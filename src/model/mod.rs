@@ -5,7 +5,7 @@
 
 pub mod access;
 pub mod address;
-mod advice;
+pub mod advice;
 pub mod authorization;
 pub mod desired;
 pub mod device;
@@ -14,6 +14,7 @@ pub mod lab;
 pub mod network;
 pub mod status;
 pub mod step;
+pub mod streaming;
 pub mod tls_choices;
 pub mod uplink;
 pub mod user_level;

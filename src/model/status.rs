@@ -10,7 +10,7 @@ use std::{
 
 use tokio::sync::watch;
 
-use super::{failure::Failure, uplink::UplinkKey};
+use super::{failure::Failure, streaming::Streaming, uplink::UplinkKey};
 use crate::base::activity::Activity;
 
 /// The specification's Status (ONVIF Uplink §6.2).
@@ -128,6 +128,13 @@ pub struct ConfigStatus {
     pub errors: Vec<String>,
 }
 
+/// The state of one device.
+#[derive(Clone, Debug, Default)]
+pub struct DeviceStatus {
+    /// How RTSP reaches it, once it was looked at.
+    pub streaming: Option<Streaming>,
+}
+
 /// The whole picture at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
@@ -135,6 +142,8 @@ pub struct Snapshot {
     pub config: ConfigStatus,
     /// Every uplink of the desired set, and those that still drain.
     pub uplinks: BTreeMap<UplinkKey, UplinkStatus>,
+    /// Every device of the desired set, by name.
+    pub devices: BTreeMap<String, DeviceStatus>,
 }
 
 /// The board. Writers change single entries; readers clone a [`Snapshot`].
@@ -175,6 +184,23 @@ impl StatusBoard {
     /// Forgets an uplink.
     pub fn remove(&self, key: &UplinkKey) {
         self.lock().uplinks.remove(key);
+        self.changed();
+    }
+
+    /// Makes these the devices: new ones have an empty entry, others are forgotten.
+    pub fn set_devices<'n>(&self, names: impl Iterator<Item = &'n str>) {
+        let mut state = self.lock();
+        let mut before = std::mem::take(&mut state.devices);
+        state.devices = names.map(|name| (name.to_owned(), before.remove(name).unwrap_or_default())).collect();
+        drop(state);
+        self.changed();
+    }
+
+    /// Changes the entry of one device, if there is one.
+    pub fn update_device(&self, name: &str, change: impl FnOnce(&mut DeviceStatus)) {
+        if let Some(device) = self.lock().devices.get_mut(name) {
+            change(device);
+        }
         self.changed();
     }
 
@@ -227,6 +253,19 @@ mod tests {
         assert_eq!(board.snapshot().uplinks[&key()].device_error, Some(failure));
         board.note_device(&key(), None);
         assert_eq!(board.snapshot().uplinks[&key()].device_error, None);
+    }
+
+    #[test]
+    fn devices_that_stay_keep_their_entry_and_those_that_went_get_none() {
+        let board = StatusBoard::new();
+        board.set_devices(["a", "b"].into_iter());
+        let none = Streaming::None("not yet");
+        board.update_device("a", |device| device.streaming = Some(none.clone()));
+        board.set_devices(["a", "c"].into_iter());
+        board.update_device("b", |device| device.streaming = Some(none.clone()));
+        let devices = board.snapshot().devices;
+        assert_eq!(devices.keys().collect::<Vec<_>>(), ["a", "c"]);
+        assert_eq!((&devices["a"].streaming, &devices["c"].streaming), (&Some(none), &None));
     }
 
     #[test]

@@ -71,6 +71,7 @@ pub(crate) mod testing {
                 name: "camera-1".to_owned(),
                 http: LoopbackUrl::parse("http://127.0.0.1:80").expect("loopback"),
                 rtsp: None,
+                rtsp_via: Default::default(),
                 connect_ports: Default::default(),
                 credentials: std::collections::BTreeMap::new(),
                 pass_through: false,

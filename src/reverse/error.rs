@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::base::io::violation_of;
+use crate::base::{http2::heads::flood_of, io::violation_of};
 
 /// Why the remote's preface never came, or why a session ended.
 #[derive(Debug, thiserror::Error)]
@@ -27,7 +27,7 @@ pub enum ReverseError {
 impl ReverseError {
     pub(super) fn before_preface(error: h2::Error) -> Self {
         match error.get_io() {
-            Some(io) if is_reset(io) || violation_of(io).is_some() => {
+            Some(io) if is_reset(io) || violation_of(io).is_some() || flood_of(io).is_some() => {
                 Self::from_io(io::Error::new(io.kind(), io.to_string()))
             }
             _ => Self::PrefaceInvalid(error.to_string()),
@@ -50,6 +50,9 @@ impl ReverseError {
     pub(super) fn from_io(error: io::Error) -> Self {
         if let Some(sentence) = violation_of(&error) {
             return Self::Carrier(sentence);
+        }
+        if let Some(sentence) = flood_of(&error) {
+            return Self::Protocol(sentence);
         }
         match error.kind() {
             io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe | io::ErrorKind::WriteZero => {

@@ -30,7 +30,7 @@ use crate::base::{
     activity::Activity,
     drain::Drain,
     http::{Handler, SessionInfo},
-    http2::{share::Share, turn::Turn},
+    http2::{heads::End, share::Share, turn::Turn},
     io::{SessionIo, TurnStream, split},
     tasks::Tasks,
 };
@@ -63,9 +63,9 @@ impl Reverse {
         activity: Arc<Activity>,
         limits: &Limits,
     ) -> Result<Self, ReverseError> {
-        let (io, handle) = split(stream, early, Arc::clone(&activity));
+        let (io, handle) = split(stream, early, Arc::clone(&activity), End::Server);
         let share = Arc::new(Share::default());
-        let turn = Turn::new(handle, Arc::clone(&share));
+        let mut turn = Turn::new(handle, Arc::clone(&share));
         let mut handshake = std::pin::pin!(limits.builder().handshake::<_, Bytes>(io));
         let connection = poll_fn(|cx| {
             let polled = handshake.as_mut().poll(cx);
@@ -78,7 +78,8 @@ impl Reverse {
 
     /// The means to send PINGs on this connection; `None` when it was taken already.
     pub fn pinger(&mut self) -> Option<Pinger> {
-        self.connection.ping_pong().map(|ping_pong| Pinger { ping_pong, sent: false })
+        let activity = Arc::clone(&self.activity);
+        self.connection.ping_pong().map(|ping_pong| Pinger { ping_pong, activity, sent: None })
     }
 
     /// Serves until the session ends. When `drain` starts: GOAWAY, no new streams, the open ones finish until the
@@ -94,7 +95,8 @@ impl Reverse {
         info: SessionInfo,
         mut drain: Drain,
     ) -> Result<(), ReverseError> {
-        let session = Session { handler, info, share: Arc::clone(&self.share) };
+        let (share, activity) = (Arc::clone(&self.share), Arc::clone(&self.activity));
+        let session = Session { handler, info, share, activity };
         let mut streams = Tasks::new();
         let draining = tokio::select! {
             biased;
@@ -197,7 +199,9 @@ impl Reverse {
 /// Sends PINGs (RFC 9113 §6.7); their ACKs are the sign of life of a silent remote (ONVIF Uplink §5.2).
 pub struct Pinger {
     ping_pong: PingPong,
-    sent: bool,
+    activity: Arc<Activity>,
+    /// When the PING went out whose ACK has not come.
+    sent: Option<Instant>,
 }
 
 impl Pinger {
@@ -208,12 +212,16 @@ impl Pinger {
     /// # Errors
     /// When the connection has ended.
     pub async fn ping(&mut self) -> Result<(), ReverseError> {
-        if !self.sent {
-            self.ping_pong.send_ping(Ping::opaque()).map_err(|error| ReverseError::from_h2(&error))?;
-            self.sent = true;
-        }
+        let sent = match self.sent {
+            Some(sent) => sent,
+            None => {
+                self.ping_pong.send_ping(Ping::opaque()).map_err(|error| ReverseError::from_h2(&error))?;
+                *self.sent.insert(Instant::now())
+            }
+        };
         poll_fn(|cx| self.ping_pong.poll_pong(cx)).await.map_err(|error| ReverseError::from_h2(&error))?;
-        self.sent = false;
+        self.activity.flow().measured(sent.elapsed());
+        self.sent = None;
         Ok(())
     }
 }

@@ -16,9 +16,10 @@ use http::{HeaderMap, StatusCode, header};
 use http_body::Body as _;
 
 use crate::base::{
-    http::{Body, Handler, Informational, Request, Response, SessionInfo},
+    activity::Activity,
+    http::{Body, Handler, Informational, Request, Response, SessionInfo, StreamKind},
     http2::{
-        pump::{PumpError, pump},
+        pump::{Meter, PumpError, pump_measured},
         receive::ReceiveBody,
         share::Share,
     },
@@ -30,6 +31,7 @@ pub(super) struct Session {
     pub(super) handler: Arc<dyn Handler>,
     pub(super) info: SessionInfo,
     pub(super) share: Arc<Share>,
+    pub(super) activity: Arc<Activity>,
 }
 
 /// The answering half of a stream; shared with whoever sends 1xx answers while the handler runs.
@@ -37,18 +39,21 @@ type Responder = Arc<Mutex<SendResponse<Bytes>>>;
 
 pub(super) async fn serve(session: Session, request: http::Request<RecvStream>, respond: SendResponse<Bytes>) {
     let respond: Responder = Arc::new(Mutex::new(respond));
+    let asked = StreamKind::asked(&request);
     let request = receive(&session, request, &respond);
     let Some(response) = until_reset(session.handler.handle(request), &respond).await else {
         tracing::debug!("the remote gave the request up before it was answered");
         return;
     };
+    let kind = asked.of(&response);
     let (parts, body) = response.into_parts();
     let Some(mut stream) = send_head(parts, &body, &respond) else { return };
     drop(respond);
     if body.is_end_stream() {
         return;
     }
-    match pump(body, &mut stream, &session.share).await {
+    let meter = Meter { activity: &session.activity, kind };
+    match pump_measured(body, &mut stream, &session.share, Some(meter)).await {
         Ok(()) => {}
         Err(PumpError::Abandoned(error)) => tracing::debug!(%error, "the remote gave the answer up"),
         Err(PumpError::Body(error)) => tracing::debug!(%error, "the answer's body broke"),

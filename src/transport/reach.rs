@@ -3,6 +3,7 @@
 
 use std::{net::SocketAddr, num::NonZeroU64, sync::Arc};
 
+use rustls::ClientConfig;
 use url::Host;
 
 use super::{
@@ -22,6 +23,7 @@ use crate::{
     },
     tls::{
         client::{ClientConfigs, server_name},
+        stream::TlsStream,
         trust::Anchors,
     },
 };
@@ -88,6 +90,22 @@ impl Reach {
         };
         witness.saw(Step::Proxied { proxy: proxy.address.to_string() });
         Ok(Reached { socket, peer, local })
+    }
+
+    /// Opens a socket to `destination`, which sentences call `who`, and TLS on it. Cancel safe.
+    ///
+    /// # Errors
+    /// A cause of the phases resolve, dial, proxy and tls.
+    pub async fn open_secured(
+        &self,
+        destination: Destination<'_>,
+        who: &str,
+        network: &Network,
+        tls: Arc<ClientConfig>,
+    ) -> Result<TlsStream<Socket>, Failure> {
+        let name = server_name(destination.host)?;
+        let Reached { socket, peer, .. } = self.open(destination, network, &()).await?;
+        handshake(socket, who, peer, tls, name, &()).await
     }
 
     /// TLS to an https proxy. The system's roots say whom to trust: the policies of uplinks are for remotes.

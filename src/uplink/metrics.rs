@@ -8,7 +8,7 @@ use std::{
     collections::BTreeMap,
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use prometheus_client::{
@@ -20,7 +20,7 @@ use prometheus_client::{
 use tokio::time::Instant;
 
 use crate::{
-    base::activity::Activity,
+    base::{activity::Activity, http::StreamKind},
     model::{
         failure::Cause,
         status::{StatusBoard, UplinkStatus},
@@ -56,6 +56,16 @@ struct Sessions {
     live: Vec<Arc<Activity>>,
     received: u64,
     sent: u64,
+    blocked: Blocked,
+}
+
+/// How long streams of each kind have waited for the remote's windows.
+type Blocked = [Duration; StreamKind::ALL.len()];
+
+fn add_blocked(sum: &mut Blocked, activity: &Activity) {
+    for waited in activity.flow().picture().waited {
+        sum[waited.kind as usize] += waited.whole();
+    }
 }
 
 impl Series {
@@ -125,6 +135,13 @@ impl Series {
             sum(Activity::streams_open),
         )
     }
+
+    fn blocked(&self) -> Blocked {
+        let sessions = lock(&self.sessions);
+        let mut sum = sessions.blocked;
+        sessions.live.iter().for_each(|activity| add_blocked(&mut sum, activity));
+        sum
+    }
 }
 
 /// A session that is being counted.
@@ -141,6 +158,7 @@ impl Drop for SessionGuard {
         sessions.live.retain(|activity| !Arc::ptr_eq(activity, &self.activity));
         sessions.received += self.activity.bytes_received();
         sessions.sent += self.activity.bytes_sent();
+        add_blocked(&mut sessions.blocked, &self.activity);
         drop(sessions);
         self.series.session_seconds.observe(self.start.elapsed().as_secs_f64());
     }
@@ -253,6 +271,15 @@ impl UplinkMetrics {
             count(&mut family, labels, ("direction", "received"), received)?;
             count(&mut family, labels, ("direction", "sent"), sent)?;
         }
+        let help = "Time that streams have waited for the remote's flow control, by what they carry";
+        let mut family = counter(out, "send_blocked_seconds", help)?;
+        for (labels, series) in all {
+            for (kind, blocked) in StreamKind::ALL.iter().zip(series.blocked()) {
+                let pairs = pairs(labels, &[("kind", kind.as_str())]);
+                let seconds = blocked.as_secs_f64();
+                family.encode_family(&pairs)?.encode_counter::<LabelPairs, f64, f64>(&seconds, None)?;
+            }
+        }
         let mut family = out.encode_descriptor("streams_open", "Streams open now", None, MetricType::Gauge)?;
         for (labels, series) in all {
             family.encode_family(&pairs(labels, &[]))?.encode_gauge(&series.traffic().2)?;
@@ -304,69 +331,5 @@ fn histogram(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::{address::RemoteAddress, failure::Failure, status::Status};
-
-    fn key() -> UplinkKey {
-        UplinkKey {
-            device: "camera-1".into(),
-            remote: RemoteAddress::parse("https://cloud/?access_token=s").expect("valid"),
-        }
-    }
-
-    fn scrape(registry: &Registry) -> String {
-        let mut text = String::new();
-        prometheus_client::encoding::text::encode(&mut text, registry).expect("writes to a string");
-        text
-    }
-
-    #[test]
-    fn a_scrape_shows_board_and_counters_without_the_query_of_the_remote() {
-        let mut registry = Registry::with_prefix("onvif_uplink");
-        let board = StatusBoard::new();
-        let metrics = UplinkMetrics::register(&mut registry, Arc::clone(&board));
-        let series = metrics.series(&key());
-        board.update(&key(), |uplink| uplink.set(Status::Connecting));
-        board.note_device(&key(), Some(&Failure::new(Cause::DeviceCredentialsRefused, "refused")));
-        series.attempt_failed(Cause::DialTimeout);
-        series.request("2xx");
-        let text = scrape(&registry);
-        for line in [
-            r#"onvif_uplink_state{device="camera-1",remote="https://cloud/"} 1"#,
-            r#"onvif_uplink_connection_attempts_total{device="camera-1",remote="https://cloud/",outcome="failed"} 1"#,
-            r#"onvif_uplink_device_failure{device="camera-1",remote="https://cloud/",cause="device-credentials-refused"} 1"#,
-            r#"onvif_uplink_connection_failures_total{device="camera-1",remote="https://cloud/",cause="dial-timeout"} 1"#,
-            r#"onvif_uplink_requests_total{device="camera-1",remote="https://cloud/",code="2xx"} 1"#,
-        ] {
-            assert!(text.contains(line), "{line} in {text}");
-        }
-        assert!(!text.contains("access_token"));
-    }
-
-    #[tokio::test]
-    async fn bytes_never_go_backwards_when_a_session_ends() {
-        let series = Arc::new(Series::new());
-        let first = Arc::new(Activity::start());
-        let guard = series.session(Arc::clone(&first));
-        first.received(100);
-        first.sent(7);
-        assert_eq!(series.traffic(), (100, 7, 0));
-        drop(guard);
-        assert_eq!(series.traffic(), (100, 7, 0));
-        let second = Arc::new(Activity::start());
-        let _guard = series.session(Arc::clone(&second));
-        second.received(1);
-        assert_eq!(series.traffic(), (101, 7, 0));
-    }
-
-    #[test]
-    fn the_series_of_a_removed_uplink_disappear() {
-        let mut registry = Registry::with_prefix("onvif_uplink");
-        let metrics = UplinkMetrics::register(&mut registry, StatusBoard::new());
-        let series = metrics.series(&key());
-        assert!(scrape(&registry).contains("camera-1"));
-        drop(series);
-        assert!(!scrape(&registry).contains("camera-1"));
-    }
-}
+#[path = "metrics_tests.rs"]
+mod tests;

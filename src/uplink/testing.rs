@@ -54,6 +54,7 @@ pub fn uplink(device: &str, port: u16) -> Uplink {
             name: device.to_owned(),
             http: LoopbackUrl::parse(&format!("http://127.0.0.1:{port}")).expect("valid"),
             rtsp: None,
+            rtsp_via: Default::default(),
             connect_ports: Default::default(),
             credentials: BTreeMap::new(),
             pass_through: false,

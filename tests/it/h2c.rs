@@ -401,3 +401,31 @@ async fn viewers_who_do_not_read_stop_no_other_request() {
     let (_device, (asked, _stalled)) = tokio::join!(device, remote);
     assert_eq!(asked, (200, Bytes::from_static(b"still here")));
 }
+
+#[tokio::test]
+async fn a_request_waits_for_a_stream_of_the_device_and_is_a_503_when_none_comes() {
+    let (listener, session) = scene(Limits { wait: Duration::from_millis(200), ..Limits::default() }).await;
+    let mut builder = server::Builder::new();
+    builder.max_concurrent_streams(1);
+    let (release, released) = tokio::sync::oneshot::channel();
+    let device = async {
+        let mut serving = serve(&listener, builder).await;
+        let (_, respond) = serving.next().await;
+        released.await.expect("told");
+        say(respond, "first");
+        let (request, respond) = serving.next().await;
+        assert_eq!(request.uri().path(), "/third", "the second was given up before it went out");
+        say(respond, "third");
+        serving
+    };
+    let remote = async {
+        let mut remote = session.remote.clone().ready().await.expect("the session stands");
+        let (first, _) = remote.send_request(get("/first"), true).expect("sent");
+        let (status, sentence) = ask(&session, "/second").await;
+        assert_eq!(status, 503, "{sentence:?}");
+        release.send(()).expect("waiting");
+        (answer(first).await.1, ask(&session, "/third").await)
+    };
+    let (_serving, (first, third)) = tokio::join!(device, remote);
+    assert_eq!((first, third), (Bytes::from_static(b"first"), (200, Bytes::from_static(b"third"))));
+}

@@ -194,6 +194,36 @@ async fn frames_have_the_size_that_fills_one_tls_record() {
     assert_eq!(sizes, [FRAME_PAYLOAD; 10]);
 }
 
+/// A body whose last frame is empty, and says so.
+struct EmptyAtTheEnd(u8);
+
+impl http_body::Body for EmptyAtTheEnd {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        self.0 += 1;
+        let data = if self.0 == 1 { "whole" } else { "" };
+        std::task::Poll::Ready((self.0 <= 2).then(|| Ok(Frame::data(Bytes::from_static(data.as_bytes())))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0 >= 2
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_whose_last_frame_is_empty_ends_in_good_order() {
+    let handler = answer(|_| async { Response::new(Body::new(EmptyAtTheEnd(0))) });
+    let mut session = session(handler, client::Builder::new()).await;
+    let (response, _) = session.remote.send_request(get("/"), true).expect("open");
+    let (body, _) = collect(response.await.expect("answered").into_body()).await.expect("an end, no reset");
+    assert_eq!(body, "whole");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_stalled_stream_does_not_stop_another() {
     let handler = answer(|request| async move {

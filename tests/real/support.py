@@ -113,12 +113,12 @@ class Case(unittest.TestCase):
         wait_for("the sidecar answers /livez", lambda: get(f"http://127.0.0.1:{admin}/livez") is not None)
         return process, admin
 
-    def start_gateway(self, pki):
+    def start_gateway(self, pki, *flags):
         """The real binary as gateway; returns (uplink port, front port)."""
         listen, front, admin = free_port(), free_port(), free_port()
         self.start("gateway", [BINARY, "gateway", "--listen", f"127.0.0.1:{listen}", "--cert", pki.path("server.crt"),
                                "--key", pki.path("server.key"), "--client-ca", pki.path("ca.crt"),
-                               "--front", f"127.0.0.1:{front}", "--admin", f"127.0.0.1:{admin}"])
+                               "--front", f"127.0.0.1:{front}", "--admin", f"127.0.0.1:{admin}", *flags])
         wait_for("the gateway's front listens", lambda: listens(front))
         return listen, front
 
@@ -189,11 +189,14 @@ class Pki:
         subprocess.run(["openssl", *arguments], cwd=self.folder, check=True, capture_output=True)
 
 
-def document(pki, devices, remote, settings=()):
-    """A configuration: `devices` is a list of (name, loopback port, user level); `settings` are lines of each uplink."""
+def document(pki, devices, remote, settings=(), keys=()):
+    """A configuration: `devices` is a list of (name, loopback port or URL, user level); `settings` are lines of each uplink,
+    `keys` further lines of each device."""
     text = "devices:\n"
     for name, port, level in devices:
-        text += (f"  - name: {name}\n    http: http://127.0.0.1:{port}\n    uplinks:\n      - remoteAddress: {remote}\n"
+        http = port if isinstance(port, str) else f"http://127.0.0.1:{port}"
+        lines = "".join(f"    {line}\n" for line in keys)
+        text += (f"  - name: {name}\n    http: {http}\n{lines}    uplinks:\n      - remoteAddress: {remote}\n"
                  f"        certificateID: {name}\n        userLevel: {level}\n        certPathValidationPolicyID: ca\n")
         text += "".join(f"        {line}\n" for line in settings)
     text += "certificates:\n"

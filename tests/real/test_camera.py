@@ -1,12 +1,12 @@
 """The emulator's RTSP server and players that we did not write: ffmpeg and GStreamer, as it is, wrapped in HTTP, with Digest.
 
 The number of each picture stands in it as a bar code; ffmpeg hands over one luminance for each cell, so that a picture that
-was lost or came twice shows.
+was lost or came twice shows; of packets that are missing it warns.
 """
 
 import subprocess
 
-from support import BINARY, Case, free_port, listens, need, wait_for
+from support import BINARY, Case, free_port, listens, need, stop, wait_for
 
 # The bar code (src/demo/camera/barcode.rs): 80 cells of 8 by 16 pixels a row; the first row is the number and its checksum.
 CELLS, TOP, HEIGHT = 80, 320, 16
@@ -36,17 +36,27 @@ def number(luminances):
 def ffmpeg(url, transport):
     """What ffmpeg says and, on standard output, the cells of the pictures that it decoded."""
     need("ffmpeg")
-    return subprocess.run(["ffmpeg", "-nostdin", "-loglevel", "error", "-rtsp_transport", transport, "-i", url,
+    return subprocess.run(["ffmpeg", "-nostdin", "-loglevel", "warning", "-rtsp_transport", transport, "-i", url,
                            "-frames:v", str(PICTURES), "-fps_mode", "passthrough", "-vf", CROP, "-f", "rawvideo", "pipe:1"],
                           capture_output=True, timeout=60)
 
 
 def assert_every_picture(case, url, transport):
-    """ffmpeg plays without an error, and no picture is lost or comes twice."""
+    """ffmpeg plays without an error or a gap in the packets, and no picture comes twice or out of order. A camera on a busy
+    machine leaves out pictures rather than send them late: a few may be missing, which were never drawn."""
     run = ffmpeg(url, transport)
-    case.assertEqual((run.returncode, run.stderr.decode()), (0, ""))
-    numbers = [number(run.stdout[at:at + CELLS]) for at in range(0, len(run.stdout), CELLS)]
-    case.assertEqual(numbers, list(range(numbers[0], numbers[0] + PICTURES)))
+    # swscaler warns of every full-range picture, whatever is asked of it.
+    said = [line for line in run.stderr.decode().splitlines() if not line.startswith("[swscaler")]
+    case.assertEqual((run.returncode, said), (0, []))
+    assert_numbers(case, run.stdout)
+
+
+def assert_numbers(case, cells):
+    """Checks the numbers of the pictures whose cells these are."""
+    numbers = [number(cells[at:at + CELLS]) for at in range(0, len(cells), CELLS)]
+    case.assertEqual(len(numbers), PICTURES)
+    case.assertEqual(numbers, sorted(set(numbers)))
+    case.assertLess(numbers[-1] - numbers[0], PICTURES * 6 // 5)
 
 
 class Camera(Case):
@@ -68,10 +78,16 @@ class Camera(Case):
 
     def gstreamer_plays(self, url, *properties):
         need("gst-launch-1.0")
-        run = subprocess.run(["gst-launch-1.0", "-q", "rtspsrc", f"location={url}", "latency=0", *properties, "!",
-                              "rtpjpegdepay", "!", "jpegdec", "!", "fakesink", f"num-buffers={PICTURES}"],
-                             capture_output=True, timeout=60)
-        self.assertEqual((run.returncode, run.stderr.decode()), (0, ""))
+        # It is ended once it has shown what is asked for: where it ends by itself its PAUSE and its close cross now and then, and
+        # it takes that for a broken connection.
+        player = subprocess.Popen(["timeout", "60", "gst-launch-1.0", "-q", "rtspsrc", f"location={url}", "latency=0", *properties, "!",
+                                   "rtpjpegdepay", "!", "jpegdec", "!", "videocrop", f"top={TOP}",
+                                   f"bottom={360 - TOP - HEIGHT}", "!", "videoscale", "method=nearest-neighbour", "!",
+                                   "videoconvert", "!", f"video/x-raw,format=GRAY8,width={CELLS},height=1", "!",
+                                   "fdsink", "fd=1", "sync=false"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        self.addCleanup(stop, player)
+        with player.stdout as output:
+            assert_numbers(self, output.read(PICTURES * CELLS))
 
     def test_ffprobe_reads_what_the_description_says(self):
         need("ffprobe")

@@ -11,7 +11,10 @@ use http_body::Body as _;
 use http_body_util::BodyExt;
 
 use super::share::{Allowance, FRAME_PAYLOAD, Share};
-use crate::base::http::{Body, BodyError};
+use crate::base::{
+    activity::Activity,
+    http::{Body, BodyError, StreamKind},
+};
 
 /// How a pump ended before the body did.
 #[derive(Debug, thiserror::Error)]
@@ -24,13 +27,35 @@ pub enum PumpError {
     Body(#[source] BodyError),
 }
 
+/// Where a stream's waits for the peer's windows are counted.
+#[derive(Clone, Copy, Debug)]
+pub struct Meter<'a> {
+    /// The session's counters.
+    pub activity: &'a Activity,
+    /// What the stream carries.
+    pub kind: StreamKind,
+}
+
 /// Sends `body` with its trailers and ends the stream.
 ///
 /// Cancel safety: dropping the future drops the stream's sending half, which resets the stream.
 ///
 /// # Errors
 /// [`PumpError`]; in both cases the stream has ended.
-pub async fn pump(mut body: Body, stream: &mut SendStream<Bytes>, share: &Share) -> Result<(), PumpError> {
+pub async fn pump(body: Body, stream: &mut SendStream<Bytes>, share: &Share) -> Result<(), PumpError> {
+    pump_measured(body, stream, share, None).await
+}
+
+/// The same, with the time counted in which the peer's windows let nothing through.
+///
+/// # Errors
+/// Those of [`pump`].
+pub async fn pump_measured(
+    mut body: Body,
+    stream: &mut SendStream<Bytes>,
+    share: &Share,
+    meter: Option<Meter<'_>>,
+) -> Result<(), PumpError> {
     let mut allowance = Allowance::default();
     loop {
         let frame = match next_frame(&mut body, stream).await? {
@@ -44,7 +69,7 @@ pub async fn pump(mut body: Body, stream: &mut SendStream<Bytes>, share: &Share)
         match frame.into_data() {
             Ok(data) => {
                 let last = body.is_end_stream();
-                send_chunk(data, last, stream, share, &mut allowance).await?;
+                send_chunk(data, last, stream, share, &mut allowance, meter).await?;
                 if last {
                     return Ok(());
                 }
@@ -80,7 +105,11 @@ async fn send_chunk(
     stream: &mut SendStream<Bytes>,
     share: &Share,
     allowance: &mut Allowance,
+    meter: Option<Meter<'_>>,
 ) -> Result<(), PumpError> {
+    if data.is_empty() && last {
+        return stream.send_data(data, true).map_err(PumpError::Abandoned);
+    }
     while !data.is_empty() {
         let wanted = data.len().min(FRAME_PAYLOAD);
         let allowed = poll_fn(|cx| {
@@ -90,7 +119,7 @@ async fn send_chunk(
             share.poll_allowance(allowance, cx).map(Ok)
         })
         .await?;
-        let size = capacity(stream, wanted.min(allowed)).await?.min(wanted);
+        let size = capacity(stream, wanted.min(allowed), meter).await?.min(wanted);
         allowance.used(size);
         let frame = data.split_to(size);
         stream.send_data(frame, last && data.is_empty()).map_err(PumpError::Abandoned)?;
@@ -99,7 +128,10 @@ async fn send_chunk(
 }
 
 /// Waits until the peer's windows let at least one byte through; at most `wanted`.
-async fn capacity(stream: &mut SendStream<Bytes>, wanted: usize) -> Result<usize, PumpError> {
+///
+/// It is the windows that are waited for and not the link: the allowance comes first, and it is given only when everything
+/// that the windows let through before has been written out.
+async fn capacity(stream: &mut SendStream<Bytes>, wanted: usize, meter: Option<Meter<'_>>) -> Result<usize, PumpError> {
     stream.reserve_capacity(wanted);
     // poll_capacity wakes only when the capacity grows: what is there already must be looked at first.
     let here = stream.capacity();
@@ -109,6 +141,8 @@ async fn capacity(stream: &mut SendStream<Bytes>, wanted: usize) -> Result<usize
     if here > 0 {
         return Ok(here);
     }
+    // Begins with the first poll that finds nothing, and ends with this future.
+    let mut stall = None;
     poll_fn(|cx| {
         if let Poll::Ready(reset) = stream.poll_reset(cx) {
             return Poll::Ready(Err(abandoned(reset)));
@@ -119,7 +153,12 @@ async fn capacity(stream: &mut SendStream<Bytes>, wanted: usize) -> Result<usize
                 Poll::Ready(Some(Ok(size))) => Poll::Ready(Ok(size.min(wanted))),
                 Poll::Ready(Some(Err(error))) => Poll::Ready(Err(PumpError::Abandoned(error))),
                 Poll::Ready(None) => Poll::Ready(Err(PumpError::Abandoned(Reason::STREAM_CLOSED.into()))),
-                Poll::Pending => Poll::Pending,
+                Poll::Pending => {
+                    if let (Some(meter), None) = (meter, &stall) {
+                        stall = Some(meter.activity.flow().stall(meter.kind));
+                    }
+                    Poll::Pending
+                }
             };
         }
     })

@@ -14,26 +14,31 @@ use crate::base::io::TurnHandle;
 pub struct Turn {
     handle: TurnHandle,
     share: Arc<Share>,
+    /// The link has not taken everything since the last refill.
+    blocked: bool,
 }
 
 impl Turn {
     /// Takes the driver's half of the stream and the bound that the connection's pumps share.
     pub fn new(handle: TurnHandle, share: Arc<Share>) -> Self {
-        Self { handle, share }
+        Self { handle, share, blocked: false }
     }
 
     /// To be called after each poll of the connection. Registers for the peer's next readiness when it takes no more.
     ///
     /// # Errors
     /// Those of the connection below.
-    pub fn end(&self, cx: &mut Context<'_>) -> io::Result<()> {
+    pub fn end(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         match self.handle.poll_turn(cx) {
             Poll::Ready(Ok(())) => {
-                self.share.refill();
+                self.share.refill(self.handle.bytes_sent(), std::mem::take(&mut self.blocked));
                 Ok(())
             }
             Poll::Ready(Err(error)) => Err(error),
-            Poll::Pending => Ok(()),
+            Poll::Pending => {
+                self.blocked = true;
+                Ok(())
+            }
         }
     }
 

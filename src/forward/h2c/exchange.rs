@@ -10,7 +10,7 @@ use std::{
 use bytes::Bytes;
 use h2::{RecvStream, client::ResponseFuture};
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use tokio::time::timeout;
+use tokio::{sync::OwnedSemaphorePermit, time::timeout};
 
 use super::connection::Shared;
 use crate::{
@@ -77,14 +77,16 @@ pub async fn exchange(
     safe: bool,
     neighbour: &Neighbour,
 ) -> Result<Answered, Failed> {
-    let Shared { mut sender, share, reused } = shared;
+    let Shared { mut sender, share, slots, reused } = shared;
+    let slot = timeout(neighbour.limits.wait, slots.acquire_owned()).await;
+    let slot = Arc::new(slot.ok().and_then(Result::ok).ok_or(Fault::Busy)?);
     let ended = body.is_end_stream();
     let (response, mut stream) = match sender.send_request(head, ended) {
         Ok(sent) => sent,
         Err(error) if error.is_io() || error.is_go_away() => return Err(Failed::Unprocessed(body)),
         Err(error) => return Err(Fault::Malformed(error.to_string()).into()),
     };
-    // The library queues what exceeds the device's limit of streams; an error of the connection shows at the answer.
+    // If the device has lowered its limit of streams meanwhile, the library queues; an error shows at the answer.
     if timeout(neighbour.limits.wait, sender.ready()).await.is_err() {
         return Err(Fault::Busy.into());
     }
@@ -93,10 +95,12 @@ pub async fn exchange(
     let (untouched, body) = Untouched::wrap(body);
     let upload = Upload::new(body, None, Arc::clone(&signals));
     let upload = (!ended).then(|| {
+        let slot = Arc::clone(&slot);
         AbortOnDrop::new(neighbour.tasks.spawn(async move {
             if let Err(error) = pump(Body::new(upload), &mut stream, &share).await {
                 tracing::debug!(%error, "an upload to the device ended early");
             }
+            drop(slot);
         }))
     });
     let patience = match deadline {
@@ -109,7 +113,7 @@ pub async fn exchange(
         Ok(response) => {
             let (parts, stream) = response.into_parts();
             let body = ReceiveBody::new(stream, None);
-            Ok((parts, Answer { body, upload, ended: false, permits: Vec::new() }))
+            Ok((parts, Answer { body, upload, ended: false, slot: Some(slot), permits: Vec::new() }))
         }
         Err(Lost::Fault(fault)) => Err(fault.into()),
         Err(Lost::Broken(error)) if is_unprocessed(&error) => {
@@ -173,6 +177,8 @@ pub struct Answer {
     body: ReceiveBody,
     upload: Option<AbortOnDrop>,
     ended: bool,
+    /// Its stream; given back when both directions have ended.
+    slot: Option<Arc<OwnedSemaphorePermit>>,
     permits: Vec<Permit>,
 }
 
@@ -191,6 +197,7 @@ impl HttpBody for Answer {
         let polled = Pin::new(&mut self.body).poll_frame(cx);
         if matches!(polled, Poll::Ready(None)) {
             self.ended = true;
+            self.slot = None;
             self.permits.clear();
         }
         polled.map_ok(|mut frame| {

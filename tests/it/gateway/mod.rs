@@ -1,10 +1,14 @@
 //! The gateway over real loopback sockets: a scripted device dials in, plain clients ask at the front.
 
+mod connect;
 mod front;
 mod hostile;
 mod life;
 mod retry;
+mod rtsp;
+mod rtsp_http;
 mod tokens;
+mod websocket;
 
 use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, sync::Arc, time::Duration};
 
@@ -62,6 +66,7 @@ struct Cloud {
     authority: Authority,
     listen: SocketAddr,
     front: SocketAddr,
+    rtsp: Option<SocketAddr>,
     switch: DrainSwitch,
     run: JoinHandle<std::io::Result<()>>,
     dir: tempfile::TempDir,
@@ -86,6 +91,7 @@ fn options(dir: &tempfile::TempDir, authority: &Authority) -> Options {
         front_domain: None,
         front_token_file: None,
         front_open: false,
+        rtsp: None,
         threads: NonZeroUsize::MIN,
     }
 }
@@ -95,10 +101,10 @@ fn cloud(change: impl FnOnce(&mut Options)) -> Cloud {
     let mut options = options(&dir, &authority);
     change(&mut options);
     let gateway = Gateway::build(options).expect("builds");
-    let (listen, front) = (gateway.listen_address(), gateway.front_address());
+    let (listen, front, rtsp) = (gateway.listen_address(), gateway.front_address(), gateway.rtsp_address());
     let (switch, part) = drain();
     let run = tokio::spawn(gateway.run(part));
-    Cloud { authority, listen, front, switch, run, dir }
+    Cloud { authority, listen, front, rtsp, switch, run, dir }
 }
 
 /// TLS to the gateway with a certificate of `authority`, or none.
@@ -145,11 +151,21 @@ struct Device {
 
 impl Device {
     async fn connect(cloud: &Cloud, name: &str) -> Self {
+        Self::connect_as(cloud, name, &h2::server::Builder::new()).await
+    }
+
+    /// A device that announces SETTINGS_ENABLE_CONNECT_PROTOCOL (RFC 8441 §3).
+    async fn connect_with_websockets(cloud: &Cloud, name: &str) -> Self {
+        Self::connect_as(cloud, name, h2::server::Builder::new().enable_connect_protocol()).await
+    }
+
+    async fn connect_as(cloud: &Cloud, name: &str, builder: &h2::server::Builder) -> Self {
+        let builder = builder.clone();
         let stream = upgraded(cloud, name).await;
         let before = devices(cloud).await;
         let (send, asked) = mpsc::channel(16);
         let task = tokio::spawn(async move {
-            let mut connection = h2::server::handshake(stream).await.expect("preface");
+            let mut connection = builder.handshake(stream).await.expect("preface");
             while let Some(Ok(request)) = connection.accept().await {
                 if send.send(request).await.is_err() {
                     break;
@@ -194,6 +210,46 @@ async fn whole(mut stream: TcpStream) -> String {
     let mut text = Vec::new();
     timeout(PATIENCE, stream.read_to_end(&mut text)).await.expect("in time").expect("read");
     String::from_utf8_lossy(&text).into_owned()
+}
+
+/// An HTTP head, up to its empty line.
+async fn head(stream: &mut TcpStream) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(timeout(PATIENCE, stream.read_u8()).await.expect("in time").expect("open"));
+    }
+    String::from_utf8_lossy(&head).into_owned()
+}
+
+/// So many bytes, as text.
+async fn text(stream: &mut TcpStream, length: usize) -> String {
+    let mut bytes = vec![0; length];
+    timeout(PATIENCE, stream.read_exact(&mut bytes)).await.expect("in time").expect("open");
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// The next DATA of a stream, its window given back; `None` at its end.
+async fn data(stream: &mut RecvStream) -> Option<Bytes> {
+    loop {
+        let data = timeout(PATIENCE, stream.data()).await.expect("in time").transpose().expect("good")?;
+        stream.flow_control().release_capacity(data.len()).expect("open");
+        // The end may come in a frame of its own.
+        if !data.is_empty() {
+            return Some(data);
+        }
+    }
+}
+
+/// How a stream was reset.
+async fn reset_of(stream: &mut h2::SendStream<Bytes>) -> h2::Reason {
+    timeout(PATIENCE, std::future::poll_fn(|cx| stream.poll_reset(cx))).await.expect("in time").expect("reset")
+}
+
+/// A token file of [`TOKEN`] for a gateway's options.
+fn with_token(dir: &tempfile::TempDir) -> PathBuf {
+    let file = dir.path().join("token");
+    std::fs::write(&file, TOKEN).expect("written");
+    file
 }
 
 async fn get(cloud: &Cloud, path: &str, fields: &str) -> String {
@@ -359,7 +415,7 @@ async fn ambiguous_and_hostile_heads_harm_nobody() {
         ("POST /camera-1/ HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: gzip\r\n\r\n", "400"),
         (
             "GET /camera-1/ HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: upgrade, close\r\n\r\n",
-            "501",
+            "400",
         ),
         ("GET /camera-1 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", "308"),
         ("garbage\r\n\r\n", "400"),

@@ -50,6 +50,7 @@ pub fn cloud_with(dir: &Path, authority: &Authority, devices: &Authority, change
         front_domain: None,
         front_token_file: None,
         front_open: false,
+        rtsp: None,
         threads: NonZeroUsize::MIN,
     };
     change(&mut options);

@@ -22,6 +22,7 @@ pub fn device(scheme: &str, address: SocketAddr, ports: &[u16]) -> Device {
         name: "camera-1".into(),
         http: LoopbackUrl::parse(&format!("{scheme}://{address}")).expect("loopback"),
         rtsp: None,
+        rtsp_via: Default::default(),
         connect_ports: ports.iter().copied().collect(),
         pass_through: false,
         credentials: Default::default(),

@@ -54,8 +54,18 @@ impl FakeDevice {
         Self { address: listener.local_addr().expect("bound"), listener }
     }
 
-    /// The next connection with the head of its first request.
+    /// The next connection with the head of its first request. A device that carries no RTSP has no answer to the sidecar's
+    /// probe, which comes when it will.
     pub async fn asked(&self) -> (TcpStream, String) {
+        loop {
+            let (stream, head) = self.any().await;
+            if !head.contains("application/x-rtsp-tunnelled") {
+                return (stream, head);
+            }
+        }
+    }
+
+    async fn any(&self) -> (TcpStream, String) {
         let (mut stream, _) = timeout(PATIENCE, self.listener.accept()).await.expect("in time").expect("accepted");
         let mut head = Vec::new();
         let read = async {

@@ -11,5 +11,6 @@ pub mod http;
 pub mod pki;
 pub mod raw_device;
 pub mod remote;
+pub mod rtsp;
 pub mod sidecar;
 pub mod websocket;

@@ -13,8 +13,8 @@ use tokio::{
 };
 
 use super::{
-    SESSION_TIMEOUT, Station,
     conversation::{Conversation, farewell},
+    station::{SESSION_TIMEOUT, Station},
 };
 use crate::{
     base::{

@@ -9,10 +9,11 @@ use bytes::BytesMut;
 use tokio::time::Instant;
 
 use super::{
-    SESSION_TIMEOUT, Station,
     jpeg::{NotCarried, Scan},
     rtp::Track,
-    sdp, transport,
+    sdp,
+    station::{SESSION_TIMEOUT, Station},
+    transport,
 };
 use crate::{
     base::rtsp::{Frame, Kind, Message},

@@ -2,6 +2,10 @@
 //!
 //! The 30 s rule (ONVIF Uplink §5.2) counts received bytes of any kind, so the byte stream itself keeps the clock. Plain
 //! atomics with relaxed order: each figure stands alone, readers need no consistent cut.
+//!
+//! - [`flow`]: what the peer's flow control gives, and who waits for it.
+
+pub mod flow;
 
 use std::{
     sync::atomic::{AtomicU64, Ordering::Relaxed},
@@ -9,6 +13,8 @@ use std::{
 };
 
 use tokio::time::Instant;
+
+use self::flow::Flow;
 
 /// Counters of one session. Shared by the byte stream, the HTTP/2 side, liveness and status.
 #[derive(Debug)]
@@ -19,6 +25,7 @@ pub struct Activity {
     bytes_sent: AtomicU64,
     streams_open: AtomicU64,
     requests: AtomicU64,
+    flow: Flow,
 }
 
 impl Activity {
@@ -31,6 +38,7 @@ impl Activity {
             bytes_sent: AtomicU64::new(0),
             streams_open: AtomicU64::new(0),
             requests: AtomicU64::new(0),
+            flow: Flow::start(),
         }
     }
 
@@ -70,6 +78,11 @@ impl Activity {
     /// Streams open now.
     pub fn streams_open(&self) -> u64 {
         self.streams_open.load(Relaxed)
+    }
+
+    /// What the peer's flow control gives.
+    pub fn flow(&self) -> &Flow {
+        &self.flow
     }
 
     /// Requests since the start.
