@@ -358,7 +358,8 @@ fn transports(reach: Reach) -> BTreeMap<Scheme, Arc<dyn Transport>> {
 fn handler(accounts: Accounts, ways: Arc<Ways>, trace_requests: bool) -> MakeHandler {
     let directory = Directory::default();
     Arc::new(move |uplink: &Uplink| {
-        let forward: Arc<dyn Handler> = Arc::new(Routes::with_way(&uplink.device, ways.of(&uplink.device)));
+        let (way, in_rtsp) = (ways.of(&uplink.device), accounts.mediate_rtsp(uplink));
+        let forward: Arc<dyn Handler> = Arc::new(Routes::with_way(&uplink.device, way, in_rtsp));
         let placed: Arc<dyn Handler> = Arc::new(Misplaced::new(accounts.mediate(uplink, forward)));
         let allowed: Arc<dyn Handler> = Arc::new(Level::new(placed, uplink, &directory));
         if trace_requests { Arc::new(Traced::new(allowed, &uplink.device.name)) } else { allowed }

@@ -19,8 +19,11 @@ use crate::base::{
     rtsp::{Kind, Message},
 };
 
-/// Requests that may wait for their answers. Players send one after the other; some send their SETUPs together.
-const PENDING_MAX: usize = 64;
+/// Requests that may wait for their answers. Players send one after the other; some send their SETUPs together. Some devices
+/// leave requests without an answer: the oldest are forgotten.
+const PENDING_MAX: usize = 32;
+/// The same in bytes, beside the newest one.
+const PENDING_BYTES_MAX: usize = 128 * 1024;
 /// Tries for one request: without, with an answer, and with another one if the nonce was too old.
 const TRIES_MAX: u32 = 3;
 /// Fields of the device that are about credentials.
@@ -95,9 +98,6 @@ impl Mediator for Conversation {
         message.remove_field("Authorization");
         message.remove_field("Proxy-Authorization");
         let theirs = message.field("CSeq").map(str::to_owned);
-        if self.pending.len() >= PENDING_MAX {
-            return Passed::to_remote(own_answer(503, "Service Unavailable", theirs.as_deref()));
-        }
         let pending = Pending { ours: 0, theirs, request: message, tries: 0, asked: false };
         self.send(pending)
     }
@@ -152,6 +152,11 @@ impl Conversation {
         }
         if let Some(authorization) = self.authorization(&pending.request) {
             message.set_field("Authorization", &authorization);
+        }
+        let mut held: usize = self.pending.iter().map(|pending| pending.request.length()).sum();
+        while self.pending.len() >= PENDING_MAX || held > PENDING_BYTES_MAX {
+            let Some(forgotten) = self.pending.pop_front() else { break };
+            held -= forgotten.request.length();
         }
         self.pending.push_back(pending);
         Passed::to_device(message)

@@ -125,13 +125,28 @@ async fn requests_of_the_device_and_answers_that_nobody_waits_for_pass() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn requests_without_answers_are_bounded() {
-    let (_bench, mut talk) = conversation().await;
-    for number in 0..PENDING_MAX {
+async fn requests_that_a_device_leaves_without_an_answer_are_forgotten_and_hold_nobody_up() {
+    let (bench, mut talk) = conversation().await;
+    for number in 1..=3 * PENDING_MAX {
         to_device(talk.from_remote(request("GET_PARAMETER", &number.to_string(), "")));
     }
-    let refused = to_remote(talk.from_remote(request("GET_PARAMETER", "900", "")));
-    assert_eq!((refused.kind(), number(&refused)), (Kind::Response { status: 503 }, Some("900")));
+    let (oldest, newest) = ("1", (3 * PENDING_MAX).to_string());
+    let late = to_remote(talk.from_device(challenge(oldest, "n", "")));
+    assert_eq!(late.field("WWW-Authenticate"), None, "a challenge stays hidden all the same");
+    assert!(to_device(talk.from_device(challenge(&newest, "n", ""))).field("Authorization").is_some());
+    assert_eq!(bench.told(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_kept_for_a_second_try_is_bounded_in_bytes() {
+    let (_bench, mut talk) = conversation().await;
+    for number in ["1", "2", "3", "4"] {
+        let mut large = request("SET_PARAMETER", number, "");
+        large.set_body(vec![b'x'; 60 * 1024]);
+        to_device(talk.from_remote(large));
+    }
+    to_remote(talk.from_device(challenge("1", "n", "")));
+    assert_eq!(to_device(talk.from_device(challenge("4", "n", ""))).body().len(), 60 * 1024);
 }
 
 #[tokio::test(start_paused = true)]

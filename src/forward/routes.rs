@@ -17,7 +17,10 @@ use super::{
     websocket::WebSocket,
 };
 use crate::{
-    base::http::{BoxFuture, Handler, Request, Response, text_response},
+    base::{
+        http::{BoxFuture, Handler, Request, Response, text_response},
+        mediator::Mediators,
+    },
     model::device::{Device, DeviceScheme},
 };
 
@@ -38,9 +41,9 @@ impl Routes {
         Self::with_limits(device, Limits::default())
     }
 
-    /// The ways to `device`; `way` is that of RTSP.
-    pub fn with_way(device: &Device, way: Arc<Way>) -> Self {
-        Self::with_bounds(device, way, Limits::default(), Times::default())
+    /// The ways to `device`; `way` is that of RTSP, and one of `mediators` stands in each of its conversations.
+    pub fn with_way(device: &Device, way: Arc<Way>, mediators: Option<Arc<dyn Mediators>>) -> Self {
+        Self::build(device, way, mediators, Limits::default(), Times::default())
     }
 
     /// The same as [`Self::new`] with other bounds.
@@ -50,6 +53,16 @@ impl Routes {
 
     /// The same with other bounds.
     pub fn with_bounds(device: &Device, way: Arc<Way>, limits: Limits, times: Times) -> Self {
+        Self::build(device, way, None, limits, times)
+    }
+
+    fn build(
+        device: &Device,
+        way: Arc<Way>,
+        mediators: Option<Arc<dyn Mediators>>,
+        limits: Limits,
+        times: Times,
+    ) -> Self {
         let neighbour = Neighbour::new(device.http, device.name.clone(), limits);
         let connect = Connect::of(Arc::clone(&neighbour), device.connect_ports.clone());
         let (web, websocket): (Arc<dyn Handler>, Arc<dyn Handler>) = match device.http.scheme() {
@@ -62,7 +75,7 @@ impl Routes {
             }
         };
         let ordinary = Ordinary { web: Arc::clone(&web), websocket: Arc::clone(&websocket) };
-        let rtsp = Arc::new(Rtsp::new(neighbour, way, ordinary, times));
+        let rtsp = Arc::new(Rtsp::new(neighbour, way, ordinary, times).mediated(mediators));
         Self { web, websocket, connect, rtsp }
     }
 }
