@@ -20,6 +20,7 @@ mod proxy;
 mod quirks;
 mod reverse;
 mod rtsp_bridge;
+mod rtsp_credentials;
 mod rtsp_http;
 mod rtsp_websocket;
 mod sidecar;

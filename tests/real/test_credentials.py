@@ -11,7 +11,9 @@ import time
 import urllib.error
 import urllib.request
 
+import players
 from support import BINARY, Case, OPENER, Pki, document, free_port, get, listens, need, program, uplink, wait_for
+from video import Plays, Shared
 
 USER, PASSWORD, REALM = "admin", "pass word 7", "camera"
 SOAP = ('<s:Envelope xmlns:s="http://www.w3.org/2003/05/soap-envelope"><s:Body><GetDeviceInformation '
@@ -203,3 +205,91 @@ class Credentials(Case):
             return self.reach(port)
         finally:
             self.dir = before
+
+
+class Watched:
+    """Players without a password watch a camera that asks for Digest; through gateway and sidecar, both ways of RTSP."""
+
+    password, flags = PASSWORD, ("--digest", f"{USER}:{PASSWORD}")
+
+    @classmethod
+    def furnish(cls, rig):
+        rig.camera = rig.start_camera(*cls.flags)
+        (rig.dir / "password").write_text(cls.password + "\n")
+        account = f"credentials: {{ Administrator: {{ username: {USER}, passwordFile: {rig.dir}/password }} }}"
+        http, *more = cls.ways(rig)
+        rig.start_both(http, account, *more)
+
+    @classmethod
+    def ways(cls, rig):
+        """The port of the web service, and further lines of the device."""
+        raise NotImplementedError
+
+    def rtsp(self, scheme="rtsp"):
+        return f"{scheme}://127.0.0.1:{self.rig.rtsp}/camera-1/cam"
+
+    def http(self, scheme="rtsp"):
+        return f"{scheme}://127.0.0.1:{self.rig.front}/camera-1/cam"
+
+    def tunnel_port(self):
+        return self.rig.front
+
+
+class Knows:
+    """The sidecar's password is right."""
+
+    def test_the_password_of_a_player_does_not_count(self):
+        url = self.rtsp().replace("//", "//somebody:wrong@", 1)
+        self.plays(players.ffmpeg(self.log("ffmpeg"), url, "tcp"))
+
+    def test_the_camera_itself_refuses_who_knows_no_password(self):
+        with players.ffmpeg(self.log("ffmpeg"), f"rtsp://127.0.0.1:{self.rig.camera}/cam", "tcp") as player:
+            self.assertEqual(player.pictures(1), [])
+
+    def test_nothing_is_wrong_in_the_status(self):
+        self.plays(players.ffmpeg(self.log("ffmpeg"), self.rtsp(), "tcp"))
+        self.assertIsNone(uplink(self.rig.admin, "camera-1")["deviceError"])
+
+
+class CredentialsTunnelled(Watched, Knows, Plays, Shared):
+    """The camera carries RTSP over HTTP itself."""
+
+    @classmethod
+    def ways(cls, rig):
+        return [rig.camera]
+
+
+class CredentialsBridged(Watched, Knows, Plays, Shared):
+    """The camera has an RTSP port only, beside a web service that knows nothing of it."""
+
+    flags = (*Watched.flags, "--no-tunnel")
+
+    @classmethod
+    def ways(cls, rig):
+        return [rig.start_neighbour(), f"rtsp: rtsp://127.0.0.1:{rig.camera}"]
+
+
+class CredentialsWrong(Watched, Shared):
+    """The sidecar's password is wrong."""
+
+    password = "wrong"
+
+    @classmethod
+    def ways(cls, rig):
+        return [rig.camera]
+
+    def test_nobody_watches_and_the_status_says_why_until_the_file_is_right(self):
+        for transport, url in (("tcp", self.rtsp()), ("http", self.http())):
+            with players.ffmpeg(self.log("ffmpeg"), url, transport) as player:
+                self.assertEqual(player.pictures(1), [])
+                self.assertNotEqual(player.ended(), 0)
+        error = uplink(self.rig.admin, "camera-1")["deviceError"]
+        self.assertEqual((error["phase"], error["cause"]), ("device", "device-credentials-refused"))
+        self.assertNotIn("401", (self.rig.dir / "ffmpeg.log").read_text())
+        (self.rig.dir / "password").write_text(PASSWORD + "\n")
+
+        def watches():
+            with players.ffmpeg(self.log("again"), self.rtsp(), "tcp") as player:
+                return len(player.pictures(10, seconds=5)) == 10
+
+        wait_for("the new password is taken", watches)
