@@ -29,10 +29,10 @@ impl Passed {
 /// Stands in one conversation. The messages of each direction are handed over in their order.
 pub trait Mediator: Send {
     /// A message came from the remote.
-    fn from_remote(&mut self, message: Message) -> Passed;
+    fn remote_says(&mut self, message: Message) -> Passed;
 
     /// A message came from the device.
-    fn from_device(&mut self, message: Message) -> Passed;
+    fn device_says(&mut self, message: Message) -> Passed;
 }
 
 /// Gives each conversation its mediator.

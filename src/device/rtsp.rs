@@ -90,7 +90,7 @@ struct Conversation {
 }
 
 impl Mediator for Conversation {
-    fn from_remote(&mut self, mut message: Message) -> Passed {
+    fn remote_says(&mut self, mut message: Message) -> Passed {
         if let Kind::Response { .. } = message.kind() {
             // To a request of the device, which has numbers of its own.
             return Passed::to_device(message);
@@ -102,7 +102,7 @@ impl Mediator for Conversation {
         self.send(pending)
     }
 
-    fn from_device(&mut self, mut message: Message) -> Passed {
+    fn device_says(&mut self, mut message: Message) -> Passed {
         let Kind::Response { status } = message.kind() else { return Passed::to_remote(message) };
         let number = message.field("CSeq").and_then(|number| number.parse::<u32>().ok());
         let place = self.pending.iter().position(|pending| Some(pending.ours) == number);

@@ -174,10 +174,10 @@ class Credentials(Case):
                         f"stream_authentication {USER}:{PASSWORD}\nwebcontrol_port 0\nmovie_output off\npicture_output off\n")
         self.start("motion", [program("motion"), "-n", "-c", conf], cwd=self.dir)
         wait_for("motion listens", lambda: listens(port))
-        self.assertEqual(status_of(f"http://127.0.0.1:{port}/current")[0], 401)
+        wait_for("motion asks for credentials", lambda: status_of(f"http://127.0.0.1:{port}/current")[0] == 401)
         base, _ = self.reach(port)
         wait_for("motion has a picture", lambda: status_of(f"{base}/current")[2][:2] == b"\xff\xd8")
-        with OPENER.open(f"{base}/stream", timeout=20) as stream:
+        with OPENER.open(f"{base}/", timeout=20) as stream:
             pictures = sum(stream.read(65536).count(b"\xff\xd8") for _ in range(4))
         self.assertGreater(pictures, 2)
 

@@ -98,7 +98,7 @@ impl Guard {
     ///
     /// # Errors
     /// The refusal.
-    pub fn admit(&self, fields: &HeaderMap, method: &str, target: &str) -> Result<(), Response> {
+    pub fn admit(&self, fields: &HeaderMap, method: &str, target: &str) -> Result<(), Box<Response>> {
         let shown = fields.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         let verdict = match self.options.scheme {
             Scheme::Basic => self.basic(shown),
@@ -107,7 +107,7 @@ impl Guard {
             }
         };
         let stale = verdict == Verdict::Stale;
-        if self.judge(verdict) { Ok(()) } else { Err(self.challenge(stale)) }
+        if self.judge(verdict) { Ok(()) } else { Err(Box::new(self.challenge(stale))) }
     }
 
     /// Whether a message with this operation may pass at the level of HTTP; one of a camera with UsernameToken always does.
@@ -120,7 +120,7 @@ impl Guard {
         fields: &HeaderMap,
         method: &str,
         target: &str,
-    ) -> Result<(), Response> {
+    ) -> Result<(), Box<Response>> {
         let free = operation.is_some_and(|operation| FOR_EVERYBODY.contains(&operation));
         if free || self.options.scheme == Scheme::UsernameToken {
             return Ok(());

@@ -120,7 +120,7 @@ impl Parts {
         if let (Some(guard), true) = (&self.guard, path != SERVICE_PATH)
             && let Err(refusal) = guard.admit(request.headers(), request.method().as_str(), &target(&request))
         {
-            return refusal;
+            return *refusal;
         }
         match path.as_str() {
             "/style.css" => whole("text/css; charset=utf-8", "max-age=3600", STYLE),
@@ -186,7 +186,7 @@ impl Parts {
         let mut answer = None;
         if let Some(guard) = &self.guard {
             if let Err(refusal) = guard.admit_message(operation.as_deref(), &fields, "POST", &target) {
-                return refusal;
+                return *refusal;
             }
             let now = UNIX_EPOCH + Duration::from_millis(unix_ms);
             answer = (!guard.admits_token(operation.as_deref(), &body, now)).then(soap::not_authorized);

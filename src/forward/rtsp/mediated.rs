@@ -138,7 +138,7 @@ impl<W> Mediated<W> {
     }
 
     /// The direction to the remote: what `reader` says after `early`; one per conversation.
-    pub fn from_device<R>(&self, reader: R, early: Bytes) -> FromDevice<R, W> {
+    pub fn to_remote<R>(&self, reader: R, early: Bytes) -> FromDevice<R, W> {
         let shared = Arc::clone(&self.shared);
         FromDevice { reader, rest: early, frames: Frames::default(), splitter: Splitter::new(), within: false, shared }
     }
@@ -172,7 +172,7 @@ impl<W> ToDevice<W> {
         while let Some(unit) = self.splitter.next_unit()? {
             match unit {
                 Unit::Message(message) => {
-                    let passed = talk.mediator.from_remote(message);
+                    let passed = talk.mediator.remote_says(message);
                     talk.pass(passed);
                 }
                 Unit::Frame(frame) => talk.say(frame.bytes()),
@@ -316,7 +316,7 @@ impl<R, W: AsyncWrite + Unpin> FromDevice<R, W> {
             self.rest = self.splitter.take_rest();
             self.within = false;
             let mut talk = self.shared.lock();
-            let passed = talk.mediator.from_device(message);
+            let passed = talk.mediator.device_says(message);
             talk.pass(passed);
         }
         Ok(false)

@@ -10,14 +10,14 @@ use crate::base::rtsp::Kind;
 struct Scripted;
 
 impl Mediator for Scripted {
-    fn from_remote(&mut self, message: Message) -> Passed {
+    fn remote_says(&mut self, message: Message) -> Passed {
         match message.kind() {
             Kind::Request { method: "WRONG", .. } => Passed::to_remote(Message::response(503, "Own")),
             _ => Passed::to_device(message),
         }
     }
 
-    fn from_device(&mut self, message: Message) -> Passed {
+    fn device_says(&mut self, message: Message) -> Passed {
         match message.kind() {
             Kind::Response { status: 401 } => Passed::to_device(Message::request("AGAIN", "*")),
             _ => Passed::to_remote(message),
@@ -42,7 +42,7 @@ fn conversation(room: usize, tunnelled: bool) -> (Ends, DuplexStream) {
     let mediated = Mediated::new(Box::new(Scripted), tunnelled);
     let to_device = mediated.to_device();
     to_device.attach(writer);
-    ((mediated.from_device(reader, Bytes::new()), to_device), device)
+    ((mediated.to_remote(reader, Bytes::new()), to_device), device)
 }
 
 async fn heard(reader: &mut (impl AsyncRead + Unpin), count: usize) -> Vec<u8> {

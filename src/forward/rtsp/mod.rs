@@ -169,7 +169,7 @@ impl Rtsp {
                 let to_device = mediated.to_device();
                 to_device.attach(writer);
                 claim.open(MediatedSink::of(to_device)).await;
-                let reader = mediated.from_device(reader, Bytes::new());
+                let reader = mediated.to_remote(reader, Bytes::new());
                 Body::new(self.viewer(reader, Bytes::new(), claim, permits).that_must_be_rtsp(way))
             }
         };
@@ -202,7 +202,7 @@ impl Rtsp {
         let body = match mediated {
             None => Body::new(self.viewer(reader, answer.early, claim, permits).keeping(writer)),
             Some(mediated) => {
-                let reader = mediated.from_device(reader, answer.early);
+                let reader = mediated.to_remote(reader, answer.early);
                 Body::new(self.viewer(reader, Bytes::new(), claim, permits).keeping(writer))
             }
         };
@@ -312,7 +312,7 @@ impl Rtsp {
                 let mediated = Mediated::new(mediator, false);
                 let to_device = mediated.to_device();
                 to_device.attach(writer);
-                let (reader, writer) = websocket::around(mediated.from_device(reader, Bytes::new()), to_device);
+                let (reader, writer) = websocket::around(mediated.to_remote(reader, Bytes::new()), to_device);
                 join(DeviceEnd { reader, writer, early, broken, permits }, body, tasks)
             }
         }
