@@ -11,7 +11,7 @@ use std::{
 };
 
 use tokio::{
-    sync::{Semaphore, SemaphorePermit, watch},
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
     time::{Instant, timeout},
 };
 
@@ -41,7 +41,7 @@ pub struct Account {
     changed: Mutex<watch::Receiver<u64>>,
     state: Mutex<State>,
     /// One try at a time while nothing is proven.
-    proof: Semaphore,
+    proof: Arc<Semaphore>,
 }
 
 /// What changes.
@@ -77,7 +77,7 @@ impl Account {
             board,
             changed: Mutex::new(changed),
             state: Mutex::default(),
-            proof: Semaphore::new(1),
+            proof: Arc::new(Semaphore::new(1)),
         }
     }
 
@@ -145,8 +145,8 @@ impl Account {
 
     /// The turn to show a password that nothing has proven; `None` when another request took too long over its own.
     /// Whoever has waited looks at [`Self::password`] again.
-    pub async fn turn(&self) -> Option<SemaphorePermit<'_>> {
-        timeout(PROOF_WAIT, self.proof.acquire()).await.ok().and_then(Result::ok)
+    pub async fn turn(&self) -> Option<OwnedSemaphorePermit> {
+        timeout(PROOF_WAIT, Arc::clone(&self.proof).acquire_owned()).await.ok().and_then(Result::ok)
     }
 
     /// Whether the password has been accepted and not refused since.

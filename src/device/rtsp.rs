@@ -6,6 +6,8 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
+use tokio::sync::OwnedSemaphorePermit;
+
 use super::{
     account::Account,
     basic,
@@ -47,7 +49,11 @@ impl Mediators for Conversations {
         let account = Arc::clone(&self.account);
         Box::pin(async move {
             account.refresh().await;
-            Box::new(Conversation { account, next: None, shown: None, pending: VecDeque::new() }) as Box<dyn Mediator>
+            // Players that come together must not be so many wrong tries.
+            let unproven = !account.proven() && account.password().is_ok();
+            let turn = if unproven { account.turn().await.filter(|_| !account.proven()) } else { None };
+            let conversation = Conversation { account, next: None, shown: None, pending: VecDeque::new(), turn };
+            Box::new(conversation) as Box<dyn Mediator>
         })
     }
 }
@@ -87,6 +93,8 @@ struct Conversation {
     next: Option<u32>,
     shown: Option<Way>,
     pending: VecDeque<Pending>,
+    /// The right to try a password that nothing has proven, until the device has said what it thinks of it.
+    turn: Option<OwnedSemaphorePermit>,
 }
 
 impl Mediator for Conversation {
@@ -111,10 +119,18 @@ impl Mediator for Conversation {
             return Passed::to_remote(message);
         };
         if status == 401 {
-            return self.challenged(pending, &message);
+            let passed = self.challenged(pending, &message);
+            if passed.to_device.is_none() {
+                self.turn = None;
+            }
+            return passed;
         }
         if pending.asked {
             self.account.accepted();
+        }
+        // OPTIONS needs no credentials on most devices, so it says nothing.
+        if pending.asked || !matches!(pending.request.kind(), Kind::Request { method: "OPTIONS", .. }) {
+            self.turn = None;
         }
         if let (Some(Way::Digest(session)), Some(nonce)) =
             (&mut self.shown, message.field("Authentication-Info").and_then(next_nonce))

@@ -156,3 +156,31 @@ async fn a_request_without_a_number_gets_one_that_the_remote_does_not_see() {
     assert_eq!(number(&sent), Some("1"));
     assert_eq!(number(&to_remote(talk.device_says(answer("200 OK", "1", "")))), None);
 }
+
+#[tokio::test(start_paused = true)]
+async fn players_that_come_together_are_one_wrong_try() {
+    let bench = bench(good);
+    let mediators = Conversations::new(Arc::clone(&bench.account));
+    let mut first = mediators.conversation().await;
+    let mut second = Box::pin(mediators.conversation());
+    to_device(first.remote_says(request("OPTIONS", "1", "")));
+    to_remote(first.device_says(answer("200 OK", "1", "")));
+    to_device(first.remote_says(request("DESCRIBE", "2", "")));
+    to_device(first.device_says(challenge("2", "n", "")));
+    assert!(futures_util::poll!(&mut second).is_pending(), "the first has not been answered");
+    to_remote(first.device_says(challenge("3", "m", "")));
+    let mut second = second.await;
+    to_device(second.remote_says(request("DESCRIBE", "1", "")));
+    let refused = to_remote(second.device_says(challenge("1", "n", "")));
+    assert_eq!(refused.kind(), Kind::Response { status: 502 }, "it does not try again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_player_that_says_nothing_does_not_hold_others_up_for_long() {
+    let bench = bench(good);
+    let mediators = Conversations::new(Arc::clone(&bench.account));
+    let _silent = mediators.conversation().await;
+    let begun = tokio::time::Instant::now();
+    mediators.conversation().await;
+    assert_eq!(begun.elapsed(), std::time::Duration::from_secs(1));
+}
