@@ -8,14 +8,15 @@
 //! ```text
 //! file -> ConfigSource -> raw -> validate -> DesiredSet -> Supervisor --diff--> one Runner per uplink
 //! Runner: pure State --Connect--> Authorizer.grant -> Transport.connect (dial, TLS, 101) -> byte stream -> reverse server
-//! reverse server -> Handler (Measured(Routes)) -> 127.0.0.1:port
+//! reverse server -> Handler (Measured(UplinkService(Level(…(Routes))))) -> 127.0.0.1:port
 //! Runner -> StatusBoard -> /status /readyz metrics            SIGTERM -> drain: GOAWAY, finish streams, deadline, force
 //! ```
 //!
 //! # Invariants
 //! - `model` knows no I/O.
 //! - Only `transport` dials outward, only `forward` dials loopback, and never an address taken from a peer's message.
-//! - Only `config` reads configuration files; only `tls`, `authz` and `device` read secrets, the emulator's own account aside.
+//! - Only `config` reads and writes configuration files; only `tls`, `authz` and `device` read secrets, and `app` the passwords of
+//!   local accounts; the emulator's own account aside.
 //! - A reload never touches an unchanged uplink.
 //! - No task outlives `App::run`.
 //! - No network input can panic. Every queue, body, header list, timeout and stream count has a named limit with its reason.

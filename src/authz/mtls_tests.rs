@@ -42,6 +42,7 @@ fn uplink(directory: &Path) -> Uplink {
             rtsp: None,
             rtsp_via: Default::default(),
             connect_ports: Default::default(),
+            addresses: Default::default(),
             credentials: BTreeMap::new(),
             pass_through: false,
         },

@@ -125,6 +125,10 @@ pub struct Refused {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConnectRefused;
 
+/// Marks a request whose RTSP may go to the device's RTSP port and nowhere else, whatever its path says; a request extension.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RtspPortOnly;
+
 /// Sends 1xx answers ahead of the final response (RFC 9110 §15.2); a request extension where the server side can do it.
 ///
 /// Calls after the final response started are ignored.

@@ -1,4 +1,4 @@
-//! L0: building blocks that know nothing of cameras or uplinks: byte streams, HTTP bodies and handlers, HTTP/2 pumps,
+//! L0: building blocks that know nothing of cameras or uplinks: byte streams, HTTP bodies and handlers, HTTP/2 pumps, Digest,
 //! backoff, drain, shards, tasks, secrets, rate caps, watched files, the network's changes.
 //!
 //! Everything above may use this room; it uses external crates only.
@@ -6,6 +6,7 @@
 pub mod activity;
 pub mod backoff;
 pub mod clock;
+pub mod digest;
 pub mod drain;
 pub mod gather;
 pub mod http;
@@ -14,6 +15,7 @@ pub mod io;
 pub mod mediator;
 pub mod network;
 pub mod owned;
+pub mod random;
 pub mod rate;
 pub mod rtsp;
 pub mod secret;

@@ -61,6 +61,9 @@ pub struct Demo {
     /// Where the browser goes
     #[arg(long, env = "ONVIF_UPLINK_FRONT", value_name = "ADDR", default_value = "127.0.0.1:8800")]
     pub front: SocketAddr,
+    /// Where players of RTSP go; the next free port if it is taken
+    #[arg(long, env = "ONVIF_UPLINK_RTSP", value_name = "ADDR", default_value = "127.0.0.1:8554")]
+    pub rtsp: SocketAddr,
     /// The log.
     #[command(flatten)]
     pub logging: Logging,

@@ -62,6 +62,7 @@ pub enum Command {
 Examples:
   onvif-uplink run --config /etc/onvif-uplink/uplinks.yaml
   ONVIF_UPLINK_CONFIG=/etc/onvif-uplink/uplinks.yaml onvif-uplink run --admin 0.0.0.0:9600
+  onvif-uplink run --config uplinks.yaml --onvif 127.0.0.1:8899      uplinks can be set by ONVIF tools
 
 A bad configuration does not end it: it says so in log, metric and status, and takes the mended file at once.")]
     Run(Run),
@@ -112,7 +113,7 @@ Examples:
     Camera(Camera),
     /// Camera emulator, sidecar and gateway in one process, with a throw-away PKI
     #[command(
-        after_help = "Example:\n  onvif-uplink demo --front 127.0.0.1:8800\n  then open http://127.0.0.1:8800/camera-1/"
+        after_help = "Example:\n  onvif-uplink demo --front 127.0.0.1:8800\n  then open http://127.0.0.1:8800/camera-1/ in a browser, rtsp://127.0.0.1:8554/camera-1/stream in a player"
     )]
     Demo(Demo),
 }
@@ -144,6 +145,9 @@ pub struct Run {
     /// Where /livez, /readyz, /metrics and /status are served
     #[arg(long, env = "ONVIF_UPLINK_ADMIN", value_name = "ADDR", default_value = "127.0.0.1:9600")]
     pub admin: SocketAddr,
+    /// Where tools beside the device reach the uplink configuration service, by the accounts of the configuration; off by default
+    #[arg(long, env = "ONVIF_UPLINK_ONVIF", value_name = "ADDR")]
+    pub onvif: Option<SocketAddr>,
     /// How long open streams may go on after a stop, for example 30s, 2m or 500ms
     #[arg(long, env = "ONVIF_UPLINK_GRACE_PERIOD", value_name = "DURATION", default_value = "30s", value_parser = grace_period)]
     pub grace_period: Duration,

@@ -44,14 +44,16 @@ fn the_sidecar_has_the_promised_defaults() {
     assert_eq!(run.config, PathBuf::from("u.yaml"));
     assert_eq!((run.admin.to_string().as_str(), run.grace_period), ("127.0.0.1:9600", Duration::from_secs(30)));
     assert_eq!((run.threads.get(), run.exit_on_invalid, run.logging.log_format), (1, false, Format::Auto));
+    assert_eq!(run.onvif, None, "nothing listens for local tools unless it is asked for");
 }
 
 #[test]
 fn all_flags_of_the_sidecar_are_read() {
-    let line = "run --config u --admin [::]:1 --grace-period 2m --threads 4 --exit-on-invalid --log-format json --log-level debug";
+    let line = "run --config u --admin [::]:1 --onvif 127.0.0.1:8899 --grace-period 2m --threads 4 --exit-on-invalid --log-format json --log-level debug";
     let Command::Run(run) = read(line).expect("valid").command else { panic!("run") };
     assert_eq!((run.admin.to_string().as_str(), run.grace_period), ("[::]:1", Duration::from_secs(120)));
     assert_eq!((run.threads.get(), run.exit_on_invalid), (4, true));
+    assert_eq!(run.onvif.map(|onvif| onvif.to_string()).as_deref(), Some("127.0.0.1:8899"));
     let options = run.logging.options();
     assert_eq!((options.format, options.level.as_deref()), (Format::Json, Some("debug")));
 }
@@ -121,12 +123,12 @@ fn the_other_commands_are_read() {
         "camera --http 127.0.0.1:8080",
         "camera --http 127.0.0.1:8080 --rtsp 127.0.0.1:8554 --rtsp-tunnel --rtsp-credentials-file f",
         "demo",
-        "demo --dir d --front 127.0.0.1:0",
+        "demo --dir d --front 127.0.0.1:0 --rtsp 127.0.0.1:0",
     ] {
         assert!(read(line).is_ok(), "{line}");
     }
     let Command::Demo(demo) = read("demo").expect("valid").command else { panic!("demo") };
-    assert_eq!(demo.front.to_string(), "127.0.0.1:8800");
+    assert_eq!((demo.front.to_string().as_str(), demo.rtsp.to_string().as_str()), ("127.0.0.1:8800", "127.0.0.1:8554"));
 }
 
 #[test]
@@ -141,6 +143,7 @@ fn wrong_arguments_end_with_64_and_help_with_0() {
         "camera",
         "camera --http 127.0.0.1:8080 --rtsp-tunnel",
         "run --config u --admin here",
+        "run --config u --onvif here",
     ] {
         assert_eq!(refused(line).0, EXIT_USAGE, "{line}");
     }

@@ -2,8 +2,20 @@
 
 pub(super) const DOCUMENT: &[&str] =
     &["devices", "certificates", "certPathValidationPolicies", "authorizationServers", "roles", "accounts"];
-pub(super) const DEVICE: &[&str] =
-    &["name", "http", "rtsp", "rtspVia", "connectPorts", "credentials", "passThrough", "paths", "uplinks"];
+pub(super) const DEVICE: &[&str] = &[
+    "name",
+    "http",
+    "rtsp",
+    "rtspVia",
+    "connectPorts",
+    "rewrite",
+    "httpPorts",
+    "credentials",
+    "passThrough",
+    "paths",
+    "uplinkService",
+    "uplinks",
+];
 pub(super) const DEVICE_ACCOUNT: &[&str] = &["username", "passwordFile"];
 pub(super) const UPLINK: &[&str] = &[
     "remoteAddress",
@@ -16,7 +28,9 @@ pub(super) const UPLINK: &[&str] = &[
     "network",
     "tls",
     "lab",
+    "extensions",
 ];
+pub(super) const UPLINK_SERVICE: &[&str] = &["maxUplinks", "onlineStatus", "allowNoAuthentication"];
 pub(super) const ACCESS: &[&str] = &["refusal", "subscribe"];
 pub(super) const PATH_RULE: &[&str] = &["path", "class", "methods"];
 pub(super) const ROLE: &[&str] = &["functions"];

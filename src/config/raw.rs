@@ -48,6 +48,10 @@ struct Device {
     /// TCP ports of the device that a remote may reach by CONNECT, for what has no HTTP form: RTSP over TCP, ssh. None by default.
     #[schemars(inner(range(min = 1)))]
     connect_ports: Option<Vec<u16>>,
+    /// What the addresses in its answers become: `authority` (default: that by which it was asked), `none`, or a fixed address.
+    rewrite: Option<String>,
+    /// Further loopback ports of its web services; none by default.
+    http_ports: Option<Vec<u16>>,
     /// Accounts at the device, by user level (Administrator, Operator, User or a role). A level without one uses the next higher.
     credentials: Option<BTreeMap<String, DeviceAccount>>,
     /// With credentials: what the remote sends of its own (Authorization, WS-Security, cookies) reaches the device; false by default.
@@ -55,6 +59,8 @@ struct Device {
     /// Paths of its web service that others than Administrators may use, besides what ONVIF's operations give. The first rule that
     /// matches counts.
     paths: Option<Vec<PathRule>>,
+    /// Its uplink configuration service.
+    uplink_service: Option<UplinkService>,
     /// Its uplinks.
     uplinks: Vec<Uplink>,
 }
@@ -95,6 +101,30 @@ struct Uplink {
     tls: Option<Tls>,
     /// Switches for laboratories and compatibility; each that is on is a warning in the log.
     lab: Option<Lab>,
+    /// What a vendor's client added by SetUplink: one XML element `Extensions` with its attributes and elements.
+    extensions: Option<String>,
+}
+
+/// The uplink configuration service of a device: GetUplinks, SetUplink, DeleteUplink.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+struct UplinkService {
+    /// How many uplinks SetUplink lets the device have; 16 by default.
+    #[schemars(range(min = 1, max = 1000))]
+    max_uplinks: Option<u16>,
+    /// What GetUplinks calls an uplink that stands: `Connected` (default; WSDL and 26.06) or `Online` (text of 18.12 to 25.12).
+    online_status: Option<OnlineStatus>,
+    /// Whether an uplink may have neither certificateID nor authorizationServer; false by default, and loud in the log.
+    allow_no_authentication: Option<bool>,
+}
+
+/// The word for an uplink that stands.
+#[derive(JsonSchema)]
+enum OnlineStatus {
+    /// WSDL and 26.06.
+    Connected,
+    /// Text of 18.12 to 25.12.
+    Online,
 }
 
 /// How RTSP through the uplink reaches the device.
@@ -353,39 +383,5 @@ struct Account {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use crate::config::{keys, schema};
-
-    #[test]
-    fn the_schema_has_the_keys_that_are_read_and_says_what_each_means() {
-        let schema = schema();
-        let expected = [
-            ("", keys::DOCUMENT),
-            ("Device", keys::DEVICE),
-            ("DeviceAccount", keys::DEVICE_ACCOUNT),
-            ("Uplink", keys::UPLINK),
-            ("PathRule", keys::PATH_RULE),
-            ("Role", keys::ROLE),
-            ("Access", keys::ACCESS),
-            ("Network", keys::NETWORK),
-            ("Tls", keys::TLS),
-            ("Lab", keys::LAB),
-            ("Certificate", keys::CERTIFICATE),
-            ("CertPathValidationPolicy", keys::POLICY),
-            ("AuthorizationServer", keys::AUTHORIZATION_SERVER),
-            ("Account", keys::ACCOUNT),
-        ];
-        for (name, keys) in expected {
-            let of = if name.is_empty() { &schema } else { &schema["$defs"][name] };
-            let properties = of["properties"].as_object().expect(name);
-            let found: BTreeSet<_> = properties.keys().map(String::as_str).collect();
-            assert_eq!(found, keys.iter().copied().collect(), "{name}");
-            assert_eq!(of["additionalProperties"], false, "{name}");
-            assert!(properties.values().all(|property| property["description"].is_string()), "{name}");
-        }
-        assert_eq!(schema["title"], "onvif-uplink configuration");
-        assert!(schema["$schema"].as_str().is_some_and(|draft| draft.contains("2020-12")));
-    }
-}
+#[path = "raw_tests.rs"]
+mod tests;

@@ -1,6 +1,9 @@
 //! What uplinks refer to by id: certificates, trust policies and authorization servers (ONVIF Security).
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+};
 
 use super::{
     connection::pins,
@@ -47,6 +50,12 @@ impl References {
             found.servers.insert(id.to_owned(), server);
         }
         found
+    }
+
+    /// The ids of certificates, policies and authorization servers.
+    pub(super) fn ids(&self) -> [BTreeSet<String>; 3] {
+        let servers = self.servers.keys().cloned().collect();
+        [self.certificates.keys().cloned().collect(), self.policies.keys().cloned().collect(), servers]
     }
 
     /// The certificate that the id at the cursor names.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     access::{self, Roles},
+    configuration::{Configuration, ConfiguredDevice},
     connection,
     context::Context,
     credentials,
@@ -12,18 +13,22 @@ use super::{
     node::{EMPTY, Node, Value},
     reader::{Cursor, Errors, Fields},
     references::References,
+    service,
 };
 use crate::model::{
     access::{Access, PathRule},
     address::RemoteAddress,
+    addresses::{Addresses, Rewrite},
     authorization::{AccessToken, Authorization, AuthorizationMode, Trust},
     desired::DesiredSet,
-    device::{Device, DeviceScheme, LoopbackUrl},
+    device::{Device, DeviceAccount, DeviceScheme, LoopbackUrl},
+    extensions::Extensions,
     lab::Lab,
     network::Network,
     streaming::RtspVia,
     tls_choices::TlsChoices,
     uplink::Uplink,
+    uplink_service::UplinkService,
     user_level::UserLevel,
 };
 
@@ -31,25 +36,31 @@ use crate::model::{
 const MAX_NAME: usize = 63;
 
 /// Validates a document.
-pub(super) fn validate(root: &Node, context: &Context<'_>) -> Result<DesiredSet, Vec<ConfigError>> {
+pub(super) fn validate(root: &Node, context: &Context<'_>) -> Result<Configuration, Vec<ConfigError>> {
     let mut errors = Errors::default();
     let root = Cursor::root(root);
     let mut uplinks = Vec::new();
+    let mut found = Configuration::default();
     if root.node.value == Value::Null {
         errors.add(Position::START, "", EMPTY);
     } else if let Some(fields) = root.fields(keys::DOCUMENT, &mut errors) {
         let references = References::read(&fields, context, &mut errors);
         let roles = Roles::read(&fields, &mut errors);
-        accounts(&fields, context, &mut errors);
+        [found.certificates, found.policies, found.servers] = references.ids();
+        found.accounts = service::accounts(&fields, context, &mut errors);
         if let Some(devices) = fields.required("devices", &mut errors) {
             let mut names = BTreeMap::new();
             for device in devices.list(&mut errors) {
-                uplinks.extend(read_device(&device, &mut names, (&references, &roles), context, &mut errors));
+                let read = read_device(&device, &mut names, (&references, &roles), context, &mut errors);
+                if let Some((device, of_device)) = read {
+                    found.devices.push(device);
+                    uplinks.extend(of_device);
+                }
             }
         }
     }
     match errors.into_sorted() {
-        errors if errors.is_empty() => Ok(DesiredSet::new(uplinks)),
+        errors if errors.is_empty() => Ok(Configuration { desired: DesiredSet::new(uplinks), ..found }),
         errors => Err(errors),
     }
 }
@@ -60,8 +71,8 @@ fn read_device<'n>(
     named: (&References, &Roles),
     context: &Context<'_>,
     errors: &mut Errors,
-) -> Vec<Uplink> {
-    let Some(fields) = cursor.fields(keys::DEVICE, errors) else { return Vec::new() };
+) -> Option<(ConfiguredDevice, Vec<Uplink>)> {
+    let fields = cursor.fields(keys::DEVICE, errors)?;
     let name = fields.required_text("name", errors).and_then(|(name, at)| {
         if let Some(first) = names.insert(name, at.node.at) {
             errors.at(at, format!("the name `{name}` is taken by the device at line {}", first.line));
@@ -84,29 +95,24 @@ fn read_device<'n>(
         loopback(at, &[DeviceScheme::Rtsp], errors)
     });
     let rtsp_via = rtsp_via(&fields, errors);
-    let connect_ports = fields.optional("connectPorts").map(|at| connect_ports(at, errors)).unwrap_or_default();
+    let connect_ports = fields.optional("connectPorts").map(|at| ports(at, errors)).unwrap_or_default();
+    let addresses = addresses(&fields, errors);
     let credentials = credentials::accounts(&fields, context, errors);
     let pass_through = credentials::pass_through(&fields, errors);
     let paths = access::paths(&fields, errors);
-    let Some(list) = fields.required("uplinks", errors) else { return Vec::new() };
+    let service = service::uplink_service(&fields, errors);
+    let accounts = &credentials;
+    let of_device = OfDevice { references: named.0, roles: named.1, paths: &paths, accounts, service, context };
+    let list = fields.required("uplinks", errors)?;
     let mut remotes = BTreeMap::new();
     // An uplink is read even if its device is wrong: its own errors are to be seen too.
     let read: Vec<_> =
-        list.list(errors).iter().map(|at| read_uplink(at, &mut remotes, named, &paths, context, errors)).collect();
-    for (levels, at) in read.iter().flatten().map(|parts| (&parts.user_level, &parts.user_level_at)) {
-        credentials::suffice(&credentials, levels, at, errors);
-    }
-    let device = name.zip(http).map(|(name, http)| Device {
-        name,
-        http,
-        rtsp,
-        rtsp_via,
-        connect_ports,
-        credentials,
-        pass_through,
-    });
-    let Some(device) = device else { return Vec::new() };
-    let complete = |parts: UplinkParts<'_>| Uplink {
+        list.list(errors).iter().filter_map(|at| read_uplink(at, &mut remotes, &of_device, errors)).collect();
+    let (name, http) = name.zip(http)?;
+    let device = Device { name, http, rtsp, rtsp_via, connect_ports, addresses, credentials, pass_through };
+    let named = |parts: &UplinkParts| (parts.remote.as_configured().to_owned(), parts.extensions.clone());
+    let uplinks = read.iter().map(named).collect();
+    let complete = |parts: UplinkParts| Uplink {
         device: device.clone(),
         remote: parts.remote,
         authorization: parts.authorization,
@@ -117,7 +123,8 @@ fn read_device<'n>(
         tls: parts.tls,
         lab: parts.lab,
     };
-    read.into_iter().flatten().map(complete).collect()
+    let complete = read.into_iter().map(complete).collect();
+    Some((ConfiguredDevice { device, service, uplinks }, complete))
 }
 
 fn device_name(name: &str) -> Result<&str, String> {
@@ -153,7 +160,13 @@ fn rtsp_via(fields: &Fields<'_>, errors: &mut Errors) -> RtspVia {
     via
 }
 
-fn connect_ports(cursor: &Cursor<'_>, errors: &mut Errors) -> BTreeSet<u16> {
+fn addresses(fields: &Fields<'_>, errors: &mut Errors) -> Addresses {
+    let rewrite = fields.optional_text("rewrite", errors).and_then(|(text, at)| errors.keep(at, Rewrite::parse(text)));
+    let ports = fields.optional("httpPorts").map(|at| ports(at, errors)).unwrap_or_default();
+    Addresses { rewrite: rewrite.unwrap_or_default(), ports }
+}
+
+fn ports(cursor: &Cursor<'_>, errors: &mut Errors) -> BTreeSet<u16> {
     let mut ports = BTreeSet::new();
     for item in cursor.list(errors) {
         let Some(port) = item.whole(1..=u64::from(u16::MAX), errors).and_then(|port| u16::try_from(port).ok()) else {
@@ -167,26 +180,35 @@ fn connect_ports(cursor: &Cursor<'_>, errors: &mut Errors) -> BTreeSet<u16> {
 }
 
 /// An uplink without its device.
-struct UplinkParts<'n> {
+struct UplinkParts {
     remote: RemoteAddress,
     authorization: Authorization,
     trust: Trust,
     user_level: Vec<UserLevel>,
-    user_level_at: Cursor<'n>,
     access: Access,
     network: Network,
     tls: TlsChoices,
     lab: Lab,
+    extensions: Option<Extensions>,
+}
+
+/// What all uplinks of a device are read with.
+struct OfDevice<'r> {
+    references: &'r References,
+    roles: &'r Roles,
+    paths: &'r [PathRule],
+    accounts: &'r BTreeMap<UserLevel, DeviceAccount>,
+    service: UplinkService,
+    context: &'r Context<'r>,
 }
 
 fn read_uplink<'n>(
     cursor: &Cursor<'n>,
     remotes: &mut BTreeMap<&'n str, Position>,
-    (references, roles): (&References, &Roles),
-    paths: &[PathRule],
-    context: &Context<'_>,
+    of_device: &OfDevice<'_>,
     errors: &mut Errors,
-) -> Option<UplinkParts<'n>> {
+) -> Option<UplinkParts> {
+    let OfDevice { references, roles, paths, accounts, context, .. } = *of_device;
     let fields = cursor.fields(keys::UPLINK, errors)?;
     let remote = fields.required_text("remoteAddress", errors).and_then(|(text, at)| {
         if let Some(first) = remotes.insert(text, at.node.at) {
@@ -200,35 +222,41 @@ fn read_uplink<'n>(
         }
         Some(remote)
     });
-    let authorization = authorization(&fields, remote.as_ref(), references, context, errors);
+    let authorization = authorization(&fields, remote.as_ref(), of_device, errors);
     let trust = references.trust(&fields, errors);
     let level_at = fields.required("userLevel", errors);
     let levels = level_at.and_then(|at| user_levels(at, errors));
+    if let (Some(levels), Some(at)) = (&levels, level_at) {
+        let levels: Vec<_> = levels.iter().map(|(level, _)| level.clone()).collect();
+        credentials::suffice(accounts, &levels, at, errors);
+    }
     let access = access::access(&fields, levels.as_deref().unwrap_or_default(), paths, roles, errors);
     let network = connection::network(&fields, context, errors);
     let tls = connection::tls(&fields, errors);
     let lab = connection::lab(&fields, remote.as_ref(), errors);
+    let extensions = service::extensions(&fields, errors);
     Some(UplinkParts {
         remote: remote?,
         authorization: authorization?,
         trust: trust?,
         user_level: levels?.into_iter().map(|(level, _)| level).collect(),
-        user_level_at: level_at?.clone(),
         access: access?,
         network: network?,
         tls: tls?,
         lab: lab?,
+        extensions,
     })
 }
 
 fn authorization(
     fields: &Fields<'_>,
     remote: Option<&RemoteAddress>,
-    references: &References,
-    context: &Context<'_>,
+    of_device: &OfDevice<'_>,
     errors: &mut Errors,
 ) -> Option<Authorization> {
+    let OfDevice { references, context, service, .. } = *of_device;
     let chosen = match (fields.optional("certificateID"), fields.optional("authorizationServer")) {
+        (None, None) if service.allow_no_authentication => Authorization::Unauthenticated,
         (None, None) => {
             let message = "authentication is missing: write certificateID (mTLS) or authorizationServer (access token)";
             errors.add(fields.at, &fields.path, message);
@@ -286,27 +314,4 @@ fn user_levels<'n>(cursor: &Cursor<'n>, errors: &mut Errors) -> Option<Vec<(User
         }
     }
     (levels.len() == items.len()).then_some(levels)
-}
-
-fn accounts(fields: &Fields<'_>, context: &Context<'_>, errors: &mut Errors) {
-    let Some(cursor) = fields.optional("accounts") else { return };
-    if !context.served.accounts {
-        errors.at(cursor, "accounts are not served by this version; remove the key");
-    }
-    let mut names = BTreeSet::new();
-    for account in cursor.list(errors) {
-        let Some(fields) = account.fields(keys::ACCOUNT, errors) else { continue };
-        if let Some((name, at)) = fields.required_text("username", errors)
-            && !names.insert(name)
-        {
-            errors.at(at, format!("there is an account `{name}` already"));
-        }
-        if let Some((level, at)) = fields.required_text("level", errors) {
-            let level = UserLevel::parse(level);
-            if let Some(UserLevel::Role(_)) = errors.keep(at, level) {
-                errors.at(at, "an account has the level Administrator, Operator or User");
-            }
-        }
-        context.required_file(&fields, "passwordFile", errors);
-    }
 }

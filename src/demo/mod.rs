@@ -16,7 +16,10 @@ use std::{
     time::Duration,
 };
 
-use self::{camera::Camera, pki::Pki};
+use self::{
+    camera::{Camera, rtsp},
+    pki::Pki,
+};
 use crate::{
     app::{self, App, Outcome},
     base::{
@@ -35,6 +38,9 @@ const GRACE: Duration = Duration::from_secs(1);
 /// The sidecar's usual admin address, so that `onvif-uplink status` needs no flag.
 const ADMIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9600);
 
+/// Ports that are tried for players, from the wished one on, before any free one is taken.
+const RTSP_PORTS: u16 = 10;
+
 /// What the demo is started with.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -42,6 +48,8 @@ pub struct Options {
     pub dir: PathBuf,
     /// Where the browser goes.
     pub front: SocketAddr,
+    /// Where players of RTSP go; another port if that one is taken.
+    pub rtsp: SocketAddr,
     /// What `PUT /log-level` changes.
     pub level: LevelHandle,
 }
@@ -69,7 +77,9 @@ impl Demo {
         let dir = dir.canonicalize().map_err(failed("cannot resolve the demo's directory"))?;
         let pki = Pki::write(&dir.join("pki"), DEVICE)?;
         let loopback = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0);
+        let stream = rtsp::Options { listen: loopback, tunnel: false, credentials: None };
         let camera = Camera::bind(loopback).await.map_err(failed("the camera cannot listen"))?.named(DEVICE);
+        let camera = camera.with_rtsp(stream).await.map_err(failed("the camera cannot listen"))?;
         let gateway = Gateway::build(gateway::Options {
             listen: loopback,
             cert: pki.server_cert,
@@ -82,12 +92,12 @@ impl Demo {
             front_domain: Some("localhost".to_owned()),
             front_token_file: None,
             front_open: false,
-            rtsp: None,
+            rtsp: Some(free_port_from(options.rtsp)),
             threads: NonZeroUsize::MIN,
         })
-        .map_err(|error| format!("{error}; choose another address with --front"))?;
+        .map_err(|error| format!("{error}; choose other addresses with --front and --rtsp"))?;
         let config = dir.join("uplinks.yaml");
-        let document = configuration(camera.http_addr(), gateway.listen_address());
+        let document = configuration(camera.http_addr(), camera.rtsp_addr(), gateway.listen_address());
         std::fs::write(&config, document).map_err(failed("cannot write the configuration"))?;
         let sidecar = sidecar(&config, options.level).await.map_err(failed("the sidecar does not start"))?;
         Ok(Self { camera, gateway, sidecar, config })
@@ -98,6 +108,7 @@ impl Demo {
         let program = std::env::args_os().next().unwrap_or_else(|| env!("CARGO_PKG_NAME").into());
         story::welcome(&story::Places {
             front: self.gateway.front_address(),
+            rtsp: self.gateway.rtsp_address(),
             camera: self.camera.http_addr(),
             admin: self.sidecar.admin_addr(),
             config: &self.config,
@@ -142,6 +153,7 @@ async fn sidecar(config: &Path, level: LevelHandle) -> io::Result<App> {
         proxies: app::Proxies::default(),
         config: config.to_owned(),
         admin: ADMIN,
+        onvif: None,
         grace: GRACE,
         threads: NonZeroUsize::MIN,
         exit_on_invalid: false,
@@ -157,7 +169,19 @@ async fn sidecar(config: &Path, level: LevelHandle) -> io::Result<App> {
     }
 }
 
-fn configuration(camera: SocketAddr, gateway: SocketAddr) -> String {
+/// The first of some addresses, from this one upwards, on which nothing listens; any port if all are taken. It is free until
+/// somebody else takes it, and then the gateway says so.
+fn free_port_from(first: SocketAddr) -> SocketAddr {
+    let last = first.port().saturating_add(RTSP_PORTS - 1);
+    let mut addresses = (first.port()..=last).map(|port| SocketAddr::new(first.ip(), port));
+    let is_taken = |address: &SocketAddr| {
+        std::net::TcpListener::bind(address).is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse)
+    };
+    addresses.find(|address| !is_taken(address)).unwrap_or(SocketAddr::new(first.ip(), 0))
+}
+
+fn configuration(camera: SocketAddr, rtsp: Option<SocketAddr>, gateway: SocketAddr) -> String {
+    let rtsp = rtsp.map(|rtsp| format!("    rtsp: rtsp://{rtsp}        # its video for players\n")).unwrap_or_default();
     format!(
         "\
 # The sidecar's configuration. Edit and save: changes take effect at once, and only where something changed.
@@ -165,7 +189,7 @@ fn configuration(camera: SocketAddr, gateway: SocketAddr) -> String {
 devices:
   - name: {DEVICE}                     # the name at the gateway comes from the certificate, this one is for logs
     http: http://{camera}        # the camera emulator; try a port where nothing listens
-    paths:                             # its pages, open to Operators and Users; try without, or another userLevel
+{rtsp}    paths:                             # its pages, open to Operators and Users; try without, or another userLevel
       - {{ path: /, class: READ_MEDIA }}
       - {{ path: /index.html, class: READ_MEDIA }}
       - {{ path: /style.css, class: READ_MEDIA }}
@@ -183,4 +207,31 @@ certPathValidationPolicies:
   demo-ca: {{ trustAnchorFiles: [ pki/ca.crt ] }}
 "
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_that_is_taken_is_passed_over() {
+        let taken = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        let first = taken.local_addr().expect("bound");
+        let found = free_port_from(first);
+        assert_ne!(found.port(), first.port());
+        assert!(found.port() == 0 || (first.port()..first.port().saturating_add(RTSP_PORTS)).contains(&found.port()));
+        drop(taken);
+        assert_eq!(free_port_from(first), first);
+    }
+
+    #[test]
+    fn the_document_names_both_services_of_the_camera() {
+        let [http, rtsp, gateway] = [1, 2, 3].map(|port| SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port));
+        let text = configuration(http, Some(rtsp), gateway);
+        assert!(
+            text.contains("\n    http: http://127.0.0.1:1 ") && text.contains("\n    rtsp: rtsp://127.0.0.1:2 "),
+            "{text}"
+        );
+        assert!(!configuration(http, None, gateway).contains("rtsp:"));
+    }
 }

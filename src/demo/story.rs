@@ -7,6 +7,7 @@ use crate::model::status::{Snapshot, StatusBoard, UplinkStatus};
 /// Where things are.
 pub(super) struct Places<'a> {
     pub(super) front: SocketAddr,
+    pub(super) rtsp: Option<SocketAddr>,
     pub(super) camera: SocketAddr,
     pub(super) admin: SocketAddr,
     pub(super) config: &'a Path,
@@ -15,8 +16,9 @@ pub(super) struct Places<'a> {
 }
 
 pub(super) fn welcome(places: &Places<'_>) -> String {
-    let Places { front, camera, admin, config, program } = places;
+    let Places { front, rtsp, camera, admin, config, program } = places;
     let config = config.display();
+    let players = rtsp.map(players).unwrap_or_default();
     format!(
         "
 A camera, its sidecar and a gateway run in this process, joined only by sockets:
@@ -26,7 +28,7 @@ A camera, its sidecar and a gateway run in this process, joined only by sockets:
 Open in a browser
   http://camera-1.localhost:{port}/            the camera's own page, live
   http://{front}/devices                 what the gateway has
-
+{players}
 Try in a shell
   curl -o picture.jpg http://{front}/camera-1/snapshot.jpg
   curl -s http://{front}/camera-1/stream.mjpeg | head -c 100000 | strings | grep X-Timestamp
@@ -45,6 +47,17 @@ Watch the sidecar
 Ctrl-C ends it.
 ",
         port = front.port()
+    )
+}
+
+fn players(rtsp: SocketAddr) -> String {
+    let url = format!("rtsp://{rtsp}/camera-1/stream");
+    format!(
+        "
+Play in a player
+  {url}   in VLC: Media, Open Network Stream
+  ffplay -rtsp_transport tcp {url}
+"
     )
 }
 

@@ -2,7 +2,7 @@
 //!
 //! A further kind of request is one more handler and one more line in [`Routes::handle`].
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use h2::ext::Protocol;
 use http::{Method, StatusCode, header::CONTENT_LENGTH};
@@ -13,12 +13,17 @@ use super::{
     limits::Limits,
     loopback::Loopback,
     neighbour::Neighbour,
-    rtsp::{Ordinary, Rtsp, limits::Times, request::carrier, way::Way},
+    rtsp::{
+        Ordinary, Rtsp,
+        limits::Times,
+        request::{carrier, no_port, only_its_port},
+        way::Way,
+    },
     websocket::WebSocket,
 };
 use crate::{
     base::{
-        http::{BoxFuture, Handler, Request, Response, text_response},
+        http::{BoxFuture, DevicePort, Handler, Request, Response, text_response},
         mediator::Mediators,
     },
     model::device::{Device, DeviceScheme},
@@ -33,6 +38,14 @@ pub struct Routes {
     websocket: Arc<dyn Handler>,
     connect: Connect,
     rtsp: Arc<Rtsp>,
+    /// Web services at other ports of the device.
+    further: BTreeMap<u16, Further>,
+}
+
+/// What answers at another port.
+struct Further {
+    web: Loopback,
+    websocket: WebSocket,
 }
 
 impl Routes {
@@ -76,7 +89,12 @@ impl Routes {
         };
         let ordinary = Ordinary { web: Arc::clone(&web), websocket: Arc::clone(&websocket) };
         let rtsp = Arc::new(Rtsp::new(neighbour, way, ordinary, times).mediated(mediators));
-        Self { web, websocket, connect, rtsp }
+        let further = device.addresses.ports.iter().map(|port| {
+            let neighbour = Neighbour::new(device.http.at_port(*port), device.name.clone(), limits);
+            let websocket = WebSocket::of(Arc::clone(&neighbour));
+            (*port, Further { web: Loopback::of(neighbour), websocket })
+        });
+        Self { web, websocket, connect, rtsp, further: further.collect() }
     }
 }
 
@@ -88,11 +106,16 @@ impl Handler for Routes {
                 "CONNECT has no content-length: what follows has no known end (RFC 9110 §9.3.6)",
             );
         }
+        if let Some(DevicePort(port)) = request.extensions().get().copied() {
+            return self.at_port(port, request);
+        }
         match carrier(&request) {
             Ok(Some(carrier)) => {
                 let rtsp = Arc::clone(&self.rtsp);
                 return Box::pin(async move { rtsp.answer(carrier, request).await });
             }
+            // Whoever may use the RTSP port only may not use what is no RTSP.
+            Ok(None) if only_its_port(&request) => return Box::pin(async { no_port() }),
             Ok(None) => {}
             Err(refusal) => return refuse(refusal.status, refusal.sentence),
         }
@@ -105,6 +128,21 @@ impl Handler for Routes {
             Some(_) => {
                 refuse(StatusCode::NOT_IMPLEMENTED, "the only :protocol that is forwarded is `websocket` (RFC 8441)")
             }
+        }
+    }
+}
+
+impl Routes {
+    /// Ordinary requests and WebSockets for another port of the device.
+    fn at_port(&self, port: u16, request: Request) -> BoxFuture<'static, Response> {
+        let Some(further) = self.further.get(&port) else {
+            return refuse(StatusCode::NOT_FOUND, "this port of the device is not reachable through the uplink");
+        };
+        let protocol = request.extensions().get::<Protocol>().map(Protocol::as_str);
+        match (request.method() == Method::CONNECT, protocol) {
+            (false, _) => further.web.handle(request),
+            (true, Some(WEBSOCKET)) => further.websocket.handle(request),
+            (true, _) => refuse(StatusCode::NOT_IMPLEMENTED, "this port is for web requests and WebSockets"),
         }
     }
 }

@@ -17,7 +17,7 @@ use http::{HeaderMap, StatusCode, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::{sync::Notify, time::timeout};
 
-use super::session::{Core, Session};
+use super::session::{Core, Session, Stop};
 use crate::base::{
     activity::OpenStream,
     http::{Body, BodyError, Response},
@@ -33,6 +33,14 @@ use crate::base::{
 const SLOT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a body waits for the device's 100 (RFC 9110 §10.1.1: no client waits for ever, and neither do we).
 const EXPECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Streams that a session can have in its life: the odd numbers below 2^31 (RFC 9113 §5.1.1), less some for requests under way.
+const STREAMS_MAX: u64 = (1 << 30) - 1024;
+
+/// Whether a session has had all of its streams: after months of many requests a second.
+fn is_used_up(streams: u64) -> bool {
+    streams >= STREAMS_MAX
+}
 
 /// Why there is no response.
 #[derive(Debug)]
@@ -62,6 +70,11 @@ pub struct Retry {
 /// [`ExchangeError`].
 pub async fn exchange(session: &Session, head: http::Request<()>, body: Body) -> Result<Response, ExchangeError> {
     let core = session.core();
+    if is_used_up(core.activity.requests()) {
+        // Its numbers are gone; the device dials again when the last streams have ended.
+        core.stop(Stop::Drain);
+        return Err(ExchangeError::NotProcessed(Retry { head, body }));
+    }
     let Ok(mut sender) = session.sender().ready().await else {
         return Err(ExchangeError::NotProcessed(Retry { head, body }));
     };
@@ -194,5 +207,16 @@ pub fn broken_sentence(core: &Core, error: &h2::Error) -> String {
     match error.reason().filter(|_| error.is_reset()) {
         Some(reason) => format!("the device {} gave the request up ({reason:?})", core.device),
         None => format!("the connection to the device {} broke while it worked on the request; try again", core.device),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_is_used_up_before_its_stream_numbers_are() {
+        assert!(!is_used_up(1_000_000_000));
+        assert!(is_used_up(u64::from(u32::MAX / 4)));
     }
 }

@@ -214,6 +214,7 @@ impl Listener {
                 *head.version_mut() = Version::HTTP_2;
                 *head.headers_mut() = parts.headers;
                 fields::to_device(head.headers_mut(), peer, &authority, self.front.access.uses_authorization());
+                fields::name(head.headers_mut(), &device, prefix.as_deref(), &authority, self.front.rtsp);
                 let mut response =
                     match deliver(&self.front.directory, &device, prefix.is_none(), head, incoming(body)).await {
                         Ok(response) => response,

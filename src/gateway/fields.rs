@@ -4,6 +4,11 @@ use std::net::SocketAddr;
 
 use http::{HeaderMap, HeaderName, HeaderValue, header, uri::Authority};
 
+/// What stands before the device's paths.
+const PREFIX: &str = "x-forwarded-prefix";
+/// Where players reach the device; the sidecar puts it into stream addresses and takes the field out.
+const RTSP_BASE: &str = "onvif-uplink-rtsp";
+
 /// Fields for one hop, whether or not `Connection` names them.
 const ONE_HOP: [&str; 7] =
     ["connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade", "http2-settings", "te"];
@@ -63,6 +68,23 @@ pub fn to_device(headers: &mut HeaderMap, client: SocketAddr, authority: &Author
         && let Ok(value) = HeaderValue::try_from(authority.as_str())
     {
         entry.insert(value);
+    }
+}
+
+/// Tells the device's end how the client names the device, so that the addresses in its answers can work here: the `prefix` of the
+/// path form, behind that of a proxy before this front, and where its RTSP is served, if it is (`rtsp`: the listener's port).
+pub fn name(headers: &mut HeaderMap, device: &str, prefix: Option<&str>, authority: &Authority, rtsp: Option<u16>) {
+    let before = headers.remove(PREFIX).and_then(|value| value.to_str().map(str::to_owned).ok()).unwrap_or_default();
+    let whole = format!("{}{}", before.trim_end_matches('/'), prefix.unwrap_or_default());
+    if let Some(value) = HeaderValue::try_from(whole).ok().filter(|value| !value.is_empty()) {
+        headers.insert(PREFIX, value);
+    }
+    headers.remove(RTSP_BASE);
+    if let Some(port) = rtsp {
+        let segment = prefix.map_or_else(|| format!("/{device}"), str::to_owned);
+        if let Ok(value) = HeaderValue::try_from(format!("rtsp://{}:{port}{segment}", authority.host())) {
+            headers.insert(RTSP_BASE, value);
+        }
     }
 }
 
@@ -154,6 +176,20 @@ mod tests {
                 ("x-forwarded-host", "gw")
             ])
         );
+    }
+
+    #[test]
+    fn the_devices_end_learns_how_the_client_names_the_device() {
+        let gateway = Authority::from_static("gw:8800");
+        let mut headers = fields(&[("x-forwarded-prefix", "/site/"), ("onvif-uplink-rtsp", "rtsp://evil/")]);
+        name(&mut headers, "cam 1", Some("/cam%201"), &gateway, Some(8554));
+        assert_eq!(
+            headers,
+            fields(&[("x-forwarded-prefix", "/site/cam%201"), ("onvif-uplink-rtsp", "rtsp://gw:8554/cam%201")])
+        );
+        let mut headers = fields(&[("onvif-uplink-rtsp", "rtsp://evil/")]);
+        name(&mut headers, "cam", None, &gateway, None);
+        assert_eq!(headers, HeaderMap::new());
     }
 
     #[test]

@@ -49,6 +49,9 @@ pub enum Authorization {
     Mtls(Certificate),
     /// A bearer token of an authorization server on the upgrade request.
     AccessToken(Box<AccessToken>),
+    /// Neither: what was possible before 24.06 and the draft of the device test specification does (UPLINK-1-1-1). Only where the
+    /// device's configuration allows it.
+    Unauthenticated,
 }
 
 /// An access token: where it comes from and where it goes.
@@ -76,25 +79,29 @@ impl Authorization {
         match self {
             Self::Mtls(_) => AuthorizationMode::Mtls,
             Self::AccessToken(_) => AuthorizationMode::AccessToken,
+            Self::Unauthenticated => AuthorizationMode::Unauthenticated,
         }
     }
 }
 
-/// The authorization modes of the specification (capability AuthorizationModes).
+/// The authorization modes: those of the specification (capability AuthorizationModes), and none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum AuthorizationMode {
     /// `mTLS`
     Mtls,
     /// `AccessToken`
     AccessToken,
+    /// None; never among the capabilities.
+    Unauthenticated,
 }
 
 impl AuthorizationMode {
-    /// The value in the specification's capability list.
+    /// The value in the specification's capability list; `none` for the one that it does not have.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Mtls => "mTLS",
             Self::AccessToken => "AccessToken",
+            Self::Unauthenticated => "none",
         }
     }
 }

@@ -97,6 +97,7 @@ mod tests {
                 rtsp: None,
                 rtsp_via: Default::default(),
                 connect_ports: Default::default(),
+                addresses: Default::default(),
                 credentials: BTreeMap::new(),
                 pass_through: false,
             },

@@ -7,7 +7,7 @@ use std::{
     path::PathBuf,
 };
 
-use super::{streaming::RtspVia, user_level::UserLevel};
+use super::{addresses::Addresses, streaming::RtspVia, user_level::UserLevel};
 
 /// A neighbour of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -22,6 +22,8 @@ pub struct Device {
     pub rtsp_via: RtspVia,
     /// TCP ports that CONNECT may reach at the address of [`Self::http`]; none by default.
     pub connect_ports: BTreeSet<u16>,
+    /// How it is named outside.
+    pub addresses: Addresses,
     /// The accounts by which we use it, per user level.
     pub credentials: BTreeMap<UserLevel, DeviceAccount>,
     /// Whether credentials and cookies that the remote sends by itself reach the device.
@@ -126,6 +128,12 @@ impl LoopbackUrl {
             return Err(format!("`{text}` must be only scheme, host and port; the paths come from the requests"));
         }
         Ok(Self { scheme, address: SocketAddr::new(ip, port) })
+    }
+
+    /// HTTP/1.1 at another port of the same address.
+    #[must_use]
+    pub fn at_port(&self, port: u16) -> Self {
+        Self { scheme: DeviceScheme::Http, address: SocketAddr::new(self.address.ip(), port) }
     }
 
     /// How it is spoken to.

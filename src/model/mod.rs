@@ -5,10 +5,12 @@
 
 pub mod access;
 pub mod address;
+pub mod addresses;
 pub mod advice;
 pub mod authorization;
 pub mod desired;
 pub mod device;
+pub mod extensions;
 pub mod failure;
 pub mod lab;
 pub mod network;
@@ -17,4 +19,5 @@ pub mod step;
 pub mod streaming;
 pub mod tls_choices;
 pub mod uplink;
+pub mod uplink_service;
 pub mod user_level;

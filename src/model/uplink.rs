@@ -73,6 +73,7 @@ pub(crate) mod testing {
                 rtsp: None,
                 rtsp_via: Default::default(),
                 connect_ports: Default::default(),
+                addresses: Default::default(),
                 credentials: std::collections::BTreeMap::new(),
                 pass_through: false,
             },

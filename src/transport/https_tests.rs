@@ -64,6 +64,7 @@ impl Bench {
                 rtsp: None,
                 rtsp_via: Default::default(),
                 connect_ports: Default::default(),
+                addresses: Default::default(),
                 credentials: std::collections::BTreeMap::new(),
                 pass_through: false,
             },

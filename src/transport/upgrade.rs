@@ -64,7 +64,7 @@ impl Ask {
     pub fn websocket(uplink: &Uplink, token: Option<&Secret>) -> Result<Self, Failure> {
         let placement = match &uplink.authorization {
             Authorization::AccessToken(token) => token.placement,
-            Authorization::Mtls(_) => TokenPlacement::Header,
+            Authorization::Mtls(_) | Authorization::Unauthenticated => TokenPlacement::Header,
         };
         let key = websocket::new_key();
         let fields = format!(

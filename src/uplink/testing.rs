@@ -56,6 +56,7 @@ pub fn uplink(device: &str, port: u16) -> Uplink {
             rtsp: None,
             rtsp_via: Default::default(),
             connect_ports: Default::default(),
+            addresses: Default::default(),
             credentials: BTreeMap::new(),
             pass_through: false,
         },

@@ -192,3 +192,19 @@ async fn a_level_that_is_lowered_counts_for_the_next_session() {
     assert_eq!(ask(&session, get("/snapshot.jpg"), "").await.0.status, 403);
     assert_eq!(sidecar.stop(Duration::ZERO).await, Outcome::Stopped);
 }
+
+#[tokio::test]
+async fn a_user_views_through_the_rtsp_port_without_having_asked_for_an_address() {
+    let rtsp = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let port = format!("    rtsp: rtsp://{}\n", rtsp.local_addr().expect("bound"));
+    let (_site, _camera, _sidecar, session) = scene("User", &[("    uplinks:", port.as_str())]).await;
+    let tunnelled =
+        |path: &str| get(path).header("accept", "application/x-rtsp-tunnelled").header("x-sessioncookie", "c");
+    let mut requests = session.requests.clone().ready().await.expect("the session stands");
+    let request = tunnelled("/cgi-bin/reboot").body(()).expect("valid");
+    let (response, _) = requests.send_request(request, true).expect("sent");
+    // The first connection may be the probe's, which asks OPTIONS; the viewer's is silent until its POST comes.
+    let (first, response) = tokio::join!(rtsp.accept(), response);
+    assert_eq!(response.expect("answered").status(), 200);
+    drop(first);
+}

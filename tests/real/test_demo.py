@@ -1,13 +1,16 @@
-"""The demo as a user starts it: devices, snapshot and stream by curl, a picture in headless Chromium, Ctrl-C."""
+"""The demo as a user starts it: devices, snapshot and stream by curl, a picture in headless Chromium, video in
+ffmpeg, Ctrl-C."""
 
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 
 from PIL import Image, ImageChops, ImageStat
 from support import BINARY, Case, OPENER, free_port, get, need, program, wait_for
+from test_camera import assert_every_picture
 from test_neighbours import mjpeg_frames
 
 CHROMIUM = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
@@ -48,7 +51,8 @@ class Demo(Case):
     def setUp(self):
         super().setUp()
         self.port = free_port()
-        self.demo = self.start("demo", [BINARY, "demo", "--dir", self.dir / "demo", "--front", f"127.0.0.1:{self.port}"])
+        self.demo = self.start("demo", [BINARY, "demo", "--dir", self.dir / "demo", "--front", f"127.0.0.1:{self.port}",
+                                        "--rtsp", f"127.0.0.1:{free_port()}"])
         self.front = f"http://127.0.0.1:{self.port}"
         wait_for("the demo lists camera-1", lambda: any(self.names()))
 
@@ -98,6 +102,10 @@ class Demo(Case):
     def test_chromium_shows_the_cameras_own_page_with_its_stream(self):
         page = screenshot(self, f"http://camera-1.localhost:{self.port}/")
         self.assertGreater(contains(page, self.snapshot()), 0.5, "the page does not show the camera's picture")
+
+    def test_ffmpeg_plays_the_address_that_is_printed(self):
+        address = re.search(r"^  (rtsp://\S+)", (self.dir / "demo.log").read_text(), re.MULTILINE).group(1)
+        assert_every_picture(self, address, "tcp")
 
     def test_ctrl_c_ends_it_cleanly(self):
         self.demo.send_signal(signal.SIGINT)

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::model::authorization::{AuthorizationServer, ClientAuth, Trust};
 
 /// The files of a policy.
-pub(super) fn anchor_files(trust: &Trust) -> Vec<PathBuf> {
+pub(in crate::authz) fn anchor_files(trust: &Trust) -> Vec<PathBuf> {
     match trust {
         Trust::SystemRoots => Vec::new(),
         Trust::Policy(policy) => policy.trust_anchor_files.iter().chain(&policy.crl_files).cloned().collect(),

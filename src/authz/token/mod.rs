@@ -10,7 +10,7 @@
 
 mod answer;
 mod cache;
-mod files;
+pub(super) mod files;
 mod metadata;
 mod request;
 

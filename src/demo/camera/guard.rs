@@ -16,8 +16,8 @@ use ring::digest;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tokio::time::Instant;
 
-use super::digest::{Algorithm, Settings, Verdict, Verifier};
 use crate::base::{
+    digest::{Algorithm, Settings, Verdict, Verifier},
     http::{Response, text_response},
     secret::Secret,
 };

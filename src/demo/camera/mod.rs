@@ -7,20 +7,18 @@
 //!
 //! `canvas` draws shapes, `picture` a whole frame from number and time, `barcode` the machine-readable strip in it, `encode`
 //! makes the JPEG, `feed` is the frame clock and shares each picture among viewers, `http` maps paths, `soap` answers
-//! ONVIF, `bulk` gives and takes large bodies, `rtsp` streams, `guard`, `digest` and `credentials` know who may.
+//! ONVIF, `bulk` gives and takes large bodies, `rtsp` streams, `guard` and `credentials` know who may.
 
 pub mod barcode;
 pub mod bulk;
 pub mod canvas;
 mod clock;
 pub mod credentials;
-pub mod digest;
 pub mod encode;
 pub mod feed;
 pub mod guard;
 pub mod http;
 pub mod picture;
-mod random;
 pub mod rtsp;
 pub mod soap;
 

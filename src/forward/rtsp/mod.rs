@@ -48,7 +48,10 @@ use self::{
     limits::Times,
     mediated::Mediated,
     pair::{Claim, MediatedSink, Pairs, Sink},
-    request::{Carrier, SESSION_COOKIE, SUBPROTOCOL, SessionCookie, TUNNELLED, is_tunnelled},
+    request::{
+        Carrier, SESSION_COOKIE, SUBPROTOCOL, SessionCookie, TUNNELLED, is_tunnelled, no_mediation, no_port,
+        only_its_port,
+    },
     viewer::Viewer,
     way::{PairWay, Way, WebSocketWay},
 };
@@ -113,7 +116,11 @@ impl Rtsp {
             Carrier::Get(cookie) => (cookie, true),
             Carrier::Post(cookie) => (cookie, false),
         };
-        let way = self.way.of_pair(self.times.answer).await;
+        let way = match (only_its_port(&request), self.way.bridge) {
+            (false, _) => self.way.of_pair(self.times.answer).await,
+            (true, Some(address)) => PairWay::Bridge(address),
+            (true, None) => return no_port(),
+        };
         if way == PairWay::Requests {
             if self.mediators.is_some() {
                 return no_mediation();
@@ -248,8 +255,13 @@ impl Rtsp {
     }
 
     async fn websocket(&self, named: bool, request: Request) -> Response {
+        let way = match (only_its_port(&request), self.way.bridge) {
+            (false, _) => self.way.of_websocket(named),
+            (true, Some(address)) => WebSocketWay::Bridge(address),
+            (true, None) => return no_port(),
+        };
         let (parts, body) = request.into_parts();
-        let address = match self.way.of_websocket(named) {
+        let address = match way {
             WebSocketWay::Bridge(address) => address,
             WebSocketWay::Device if named && self.mediators.is_some() && !self.way.raw => return no_mediation(),
             WebSocketWay::Device if named && self.mediators.is_some() => {
@@ -344,12 +356,6 @@ struct Conversation {
     claim: Claim,
     permits: Vec<Permit>,
     mediator: Option<Box<dyn Mediator>>,
-}
-
-/// Devices of HTTP/2 would get RTSP in requests that have no pair, and so no conversation that a mediator could stand in.
-fn no_mediation() -> Response {
-    let sentence = "RTSP with the device's credentials needs its RTSP port; set `rtsp` of the device";
-    text_response(StatusCode::NOT_IMPLEMENTED, sentence)
 }
 
 /// Why a request of a pair has no answer of the device.

@@ -14,6 +14,9 @@ const TABLE: &str = include_str!("classes.tsv");
 const NOTIFICATION: &str = "http://docs.oasis-open.org/wsn/b-2";
 const NOTIFICATION_WSDL: &str = "http://docs.oasis-open.org/wsn/bw-2";
 
+/// The uplink configuration service.
+pub const UPLINK: &str = "http://www.onvif.org/ver10/uplink/wsdl";
+
 /// The prefixes by which the specifications name the services (also in the Functions of a UserRole).
 const PREFIXES: [(&str, &str); 27] = [
     ("tab", "http://www.onvif.org/ver10/authenticationbehavior/wsdl"),
@@ -41,7 +44,7 @@ const PREFIXES: [(&str, &str); 27] = [
     ("tsc", "http://www.onvif.org/ver10/schedule/wsdl"),
     ("tse", "http://www.onvif.org/ver10/search/wsdl"),
     ("tth", "http://www.onvif.org/ver10/thermal/wsdl"),
-    ("tup", "http://www.onvif.org/ver10/uplink/wsdl"),
+    ("tup", UPLINK),
     ("wsnt", NOTIFICATION),
 ];
 

@@ -387,3 +387,24 @@ async fn streams_are_viewed_by_rule_and_their_methods_are_checked() {
         assert!(scene.seen().is_none());
     }
 }
+
+#[tokio::test]
+async fn a_viewer_whose_device_has_an_rtsp_port_comes_there_and_nowhere_else_whatever_the_path() {
+    let device = Arc::new(Device::default());
+    let mut uplink = Uplink { user_level: vec![UserLevel::User], ..uplink("https://cloud/") };
+    uplink.device.rtsp = Some(crate::model::device::LoopbackUrl::parse("rtsp://127.0.0.1").expect("loopback"));
+    let level = Level::new(Arc::new(Ask(Arc::clone(&device))), &uplink, &Directory::default());
+    let scene = Scene { device, level };
+    let get = http::Request::get("/cgi-bin/reboot").header("accept", "application/x-rtsp-tunnelled");
+    assert_eq!(scene.ask(get.header("x-sessioncookie", "c"), "").await.status(), 200);
+    assert!(scene.seen().expect("forwarded").0.extensions.get::<RtspPortOnly>().is_some());
+    let socket = |protocol: &str| {
+        let request = http::Request::connect("https://c/ws").extension(h2::ext::Protocol::from_static("websocket"));
+        request.header("sec-websocket-protocol", protocol)
+    };
+    assert_eq!(scene.ask(socket("rtsp.onvif.org"), "").await.status(), 200);
+    assert!(scene.seen().expect("forwarded").0.extensions.get::<RtspPortOnly>().is_some());
+    assert_eq!(scene.ask(socket("chat"), "").await.status(), 403);
+    assert_eq!(scene.get("/cgi-bin/reboot").await, 403);
+    assert!(scene.seen().is_none());
+}

@@ -17,7 +17,7 @@ mod fields;
 mod guard;
 pub mod learn;
 mod message;
-mod refuse;
+pub(in crate::onvif) mod refuse;
 
 use std::sync::Arc;
 
@@ -32,7 +32,7 @@ use self::{
 };
 use crate::{
     base::{
-        http::{Body, BoxFuture, DevicePort, Handler, Request, Response, SessionInfo},
+        http::{Body, BoxFuture, DevicePort, Handler, Request, Response, RtspPortOnly, SessionInfo},
         rtsp::{Kind, Message},
     },
     model::{
@@ -53,6 +53,9 @@ const OVERRIDES: [HeaderName; 5] = [
 /// Below it devices have their services; others give theirs in GetServices.
 const SERVICES: &str = "/onvif/";
 
+/// The subprotocol of RTSP over WebSocket (ONVIF Streaming).
+const RTSP_SUBPROTOCOL: &str = "rtsp.onvif.org";
+
 /// Lets through what the uplink's levels allow.
 pub struct Level {
     inner: Arc<dyn Handler>,
@@ -64,6 +67,8 @@ struct Shared {
     access: Access,
     addresses: Arc<Addresses>,
     refuser: Refuser,
+    /// The device has an RTSP port of its own that is known.
+    has_rtsp: bool,
 }
 
 impl Level {
@@ -75,6 +80,7 @@ impl Level {
             access: uplink.access.clone(),
             addresses: directory.of(key),
             refuser: Refuser::new(uplink),
+            has_rtsp: uplink.device.rtsp.is_some(),
         };
         Self { inner, shared: Arc::new(shared) }
     }
@@ -115,9 +121,15 @@ impl Shared {
         let asked = Asked::of(&parts);
         if !self.is_given(&parts, &asked)? {
             let path = self.canonical(&parts)?;
-            self.check_rules(&parts, &asked, &path)?;
-            // What a rule allowed is what goes on; an address of the device goes as the device gave it.
-            go_to(&mut parts, &path);
+            let by_rule = self.rights.class(self.rule(&asked.method, &parts, &path));
+            if !by_rule && self.may_view(&asked, &parts) {
+                // RTSP itself is checked method by method; its port has no other pages that a path could mean.
+                parts.extensions.insert(RtspPortOnly);
+            } else {
+                self.check_rules(&parts, &asked, &path)?;
+                // What a rule allowed is what goes on; an address of the device goes as the device gave it.
+                go_to(&mut parts, &path);
+            }
         }
         Ok(self.guarded(without_needless_body(Request::from_parts(parts, body)), &asked))
     }
@@ -164,6 +176,18 @@ impl Shared {
             return Err(self.refuser.encapsulation(parts));
         }
         Err(self.refuser.request(parts, path, class))
+    }
+
+    /// Whether this is a conversation of RTSP that may go to the device's RTSP port.
+    fn may_view(&self, asked: &Asked, parts: &Parts) -> bool {
+        let is_rtsp = match asked.tunnel {
+            Some(Tunnel::Http) => true,
+            Some(Tunnel::WebSocket) => text(&parts.headers, &header::SEC_WEBSOCKET_PROTOCOL)
+                .split(',')
+                .any(|protocol| protocol.trim() == RTSP_SUBPROTOCOL),
+            None => false,
+        };
+        is_rtsp && self.has_rtsp && port_of(parts).is_none() && self.rights.class(Some(AccessClass::ReadMedia))
     }
 
     /// The class that a path rule gives. Rules are for the device's web service, not for its other ports.

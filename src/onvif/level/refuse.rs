@@ -29,7 +29,7 @@ const SHOWN_MAX: usize = 200;
 const UNCLASSIFIED: &str = "unclassified";
 
 /// Refuses for one uplink.
-pub(super) struct Refuser {
+pub(in crate::onvif) struct Refuser {
     device: String,
     remote: String,
     levels: String,
@@ -43,7 +43,7 @@ struct Window {
 }
 
 impl Refuser {
-    pub(super) fn new(uplink: &Uplink) -> Self {
+    pub(in crate::onvif) fn new(uplink: &Uplink) -> Self {
         let levels: Vec<_> = uplink.user_level.iter().map(ToString::to_string).collect();
         Self {
             device: uplink.device.name.clone(),
@@ -60,7 +60,7 @@ impl Refuser {
     }
 
     /// An operation that the levels do not allow.
-    pub(super) fn operation(
+    pub(in crate::onvif) fn operation(
         &self,
         parts: &Parts,
         subject: &Subject,

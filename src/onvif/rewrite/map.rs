@@ -6,11 +6,13 @@
 //! the device's own view of its web service, as it has behind a port mapping.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Mutex, PoisonError},
 };
 
 use http::{HeaderMap, Uri, header, uri::Authority};
+
+use crate::model::addresses::{Addresses, Rewrite};
 
 /// What stands before the path of a further port: `/onvif-uplink-port/8081/snapshot.jpg`.
 pub const PORT_PATH: &str = "/onvif-uplink-port/";
@@ -20,18 +22,6 @@ pub const RTSP_BASE: &str = "onvif-uplink-rtsp";
 const FORWARDED_PREFIX: &str = "x-forwarded-prefix";
 /// Longest address that is looked at, bytes; ONVIF bounds stream URIs at 128.
 const ADDRESS_MAX: usize = 2048;
-
-/// Which address the device gets outside.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Policy {
-    /// That by which it was asked.
-    #[default]
-    Authority,
-    /// Always this one: `https://cameras.example.com/camera-1`, without a slash at the end.
-    Fixed(String),
-    /// What the device says.
-    None,
-}
 
 /// How the one who asked names the device.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,24 +89,27 @@ enum Service {
 /// The mapping of one device.
 #[derive(Debug)]
 pub struct Map {
-    policy: Policy,
+    rewrite: Rewrite,
     /// The port of its web service.
     http: u16,
     /// Further ports that may be reached.
-    ports: Vec<u16>,
+    ports: BTreeSet<u16>,
     /// What the device calls itself, scheme and authority; for `wsa:To` and RTSP on the way back. One entry a port at most.
     originals: Mutex<BTreeMap<Service, String>>,
 }
 
 impl Map {
     /// A mapping that has seen nothing yet.
-    pub fn new(policy: Policy, http: u16, ports: Vec<u16>) -> Self {
-        Self { policy, http, ports, originals: Mutex::default() }
+    ///
+    /// `http` is the port of the device's web service.
+    pub fn new(addresses: &Addresses, http: u16) -> Self {
+        let Addresses { rewrite, ports } = addresses.clone();
+        Self { rewrite, http, ports, originals: Mutex::default() }
     }
 
     /// Whether anything is changed at all.
     pub fn is_on(&self) -> bool {
-        self.policy != Policy::None
+        self.rewrite != Rewrite::None
     }
 
     /// Whether a further port may be reached.
@@ -126,8 +119,8 @@ impl Map {
 
     /// How the device is named outside in answer to this request.
     pub fn outside(&self, uri: &Uri, headers: &HeaderMap, fallback: &str) -> Outside {
-        match &self.policy {
-            Policy::Fixed(base) => Outside::fixed(base),
+        match &self.rewrite {
+            Rewrite::Fixed(base) => Outside::fixed(base),
             _ => Outside::of(uri, headers, fallback),
         }
     }

@@ -13,8 +13,12 @@ fn outside(uri: &'static str, list: &[(&'static str, &'static str)]) -> Outside 
     Outside::of(&Uri::from_static(uri), &headers(list), "fallback:8443")
 }
 
+fn mapping(rewrite: Rewrite, http: u16, ports: &[u16]) -> Map {
+    Map::new(&Addresses { rewrite, ports: ports.iter().copied().collect() }, http)
+}
+
 fn map() -> Map {
-    Map::new(Policy::Authority, 8080, vec![8081])
+    mapping(Rewrite::Authority, 8080, &[8081])
 }
 
 /// As our own gateway asks.
@@ -129,7 +133,7 @@ fn a_request_without_an_authority_falls_back_to_the_remotes() {
 
 #[test]
 fn a_fixed_address_is_the_same_for_everybody() {
-    let map = Map::new(Policy::Fixed("https://cams.example.com/gate".to_owned()), 80, Vec::new());
+    let map = mapping(Rewrite::Fixed("https://cams.example.com/gate".to_owned()), 80, &[]);
     let outside = map.outside(&Uri::from_static("http://else/"), &HeaderMap::new(), "f");
     assert_eq!(map.outward("http://10.0.0.9/x", &outside).as_deref(), Some("https://cams.example.com/gate/x"));
     assert_eq!(map.inward("https://cams.example.com/gate/x", &outside).as_deref(), Some("http://10.0.0.9/x"));

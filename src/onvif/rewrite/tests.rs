@@ -4,11 +4,18 @@ use std::sync::Mutex;
 
 use proptest::prelude::*;
 
-use super::{map::Policy, *};
-use crate::base::rtsp::Message;
+use super::*;
+use crate::{
+    base::rtsp::Message,
+    model::addresses::{Addresses, Rewrite as Rule},
+};
 
 const SERVICES: &str = r#"<?xml version="1.0"?><s:Envelope xmlns:s="http://www.w3.org/2003/05/soap-envelope" xmlns:d="http://www.onvif.org/ver10/device/wsdl"><s:Body><d:GetServicesResponse><!-- http://192.168.1.10/x -->
 <d:Service><d:Namespace>http://www.onvif.org/ver10/device/wsdl</d:Namespace><d:XAddr> http://192.168.1.10/onvif/device_service?a=1&amp;b=2 </d:XAddr></d:Service></d:GetServicesResponse></s:Body></s:Envelope>"#;
+
+fn mapping(rewrite: Rule, ports: &[u16]) -> Map {
+    Map::new(&Addresses { rewrite, ports: ports.iter().copied().collect() }, 80)
+}
 
 /// Answers with one message and remembers what it was asked.
 struct Camera {
@@ -37,7 +44,7 @@ impl Handler for Arc<Camera> {
 
 fn scene(answer: &'static str) -> (Rewrite, Arc<Camera>) {
     let camera = Arc::new(Camera { answer, asked: Mutex::default() });
-    let map = Arc::new(Map::new(Policy::Authority, 80, vec![8081]));
+    let map = Arc::new(mapping(Rule::Authority, &[8081]));
     (Rewrite::new(Arc::new(Arc::clone(&camera)), map, "cloud"), camera)
 }
 
@@ -130,7 +137,7 @@ fn only_fields_whose_meaning_is_fixed_are_addresses() {
 }
 
 fn at_the_gateway() -> (Map, Outside) {
-    let map = Map::new(Policy::Authority, 80, Vec::new());
+    let map = mapping(Rule::Authority, &[]);
     let outside = map.outside(&Uri::from_static("https://gw/x"), &HeaderMap::new(), "");
     (map, outside)
 }

@@ -67,8 +67,8 @@ fn utf16(octets: &[u8], unit: fn([u8; 2]) -> u16) -> Result<String, Malformed> {
     char::decode_utf16(pairs.iter().map(|pair| unit(*pair))).collect::<Result<_, _>>().map_err(|_| BROKEN)
 }
 
-/// XML 1.0 §2.2, Char.
-pub(super) fn is_character(c: char) -> bool {
+/// Whether XML has this character (XML 1.0 §2.2, Char).
+pub fn is_character(c: char) -> bool {
     match c {
         ' '..='\u{d7ff}' | '\t' | '\n' | '\r' => true,
         _ => ('\u{e000}'..='\u{fffd}').contains(&c) || c >= '\u{10000}',

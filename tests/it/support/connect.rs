@@ -25,6 +25,7 @@ pub fn device(scheme: &str, address: SocketAddr, ports: &[u16]) -> Device {
         rtsp_via: Default::default(),
         connect_ports: ports.iter().copied().collect(),
         pass_through: false,
+        addresses: Default::default(),
         credentials: Default::default(),
     }
 }

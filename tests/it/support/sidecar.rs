@@ -137,6 +137,8 @@ impl Site {
 pub struct Sidecar {
     /// Its admin listener.
     pub admin: SocketAddr,
+    /// Its local ONVIF listener, if it has one.
+    pub onvif: Option<SocketAddr>,
     /// What became of its uplinks.
     pub board: Arc<StatusBoard>,
     /// Tells it to stop.
@@ -151,6 +153,7 @@ impl Sidecar {
         let mut options = Options {
             config,
             admin: "127.0.0.1:0".parse().expect("address"),
+            onvif: None,
             grace: GRACE,
             threads: NonZeroUsize::MIN,
             exit_on_invalid: false,
@@ -160,8 +163,8 @@ impl Sidecar {
         };
         change(&mut options);
         let app = App::build(options).await.expect("builds");
-        let (admin, board, (switch, part)) = (app.admin_addr(), app.board(), drain());
-        Self { admin, board, switch, run: tokio::spawn(app.run(part)) }
+        let (admin, onvif, board, (switch, part)) = (app.admin_addr(), app.onvif_addr(), app.board(), drain());
+        Self { admin, onvif, board, switch, run: tokio::spawn(app.run(part)) }
     }
 
     /// Waits until the board shows what `wanted` looks for.

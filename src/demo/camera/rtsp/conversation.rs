@@ -16,8 +16,12 @@ use super::{
     transport,
 };
 use crate::{
-    base::rtsp::{Frame, Kind, Message},
-    demo::camera::{digest::Verdict, feed, random::random_hex},
+    base::{
+        digest::Verdict,
+        random::random_hex,
+        rtsp::{Frame, Kind, Message},
+    },
+    demo::camera::feed,
 };
 
 /// What this camera does.

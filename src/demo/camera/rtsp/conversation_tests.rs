@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::{
-    base::secret::Secret,
-    demo::camera::{digest::Algorithm, rtsp::Options},
+    base::{digest::Algorithm, secret::Secret},
+    demo::camera::rtsp::Options,
 };
 
 const STREAM: &str = "rtsp://127.0.0.1:8554/stream";

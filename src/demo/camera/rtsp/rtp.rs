@@ -9,9 +9,10 @@ use bytes::{BufMut, BytesMut};
 use tokio::time::Instant;
 
 use super::{
-    super::{barcode::Stamp, picture::FRAME_RATE, random::random},
+    super::{barcode::Stamp, picture::FRAME_RATE},
     jpeg::Scan,
 };
+use crate::base::random::random;
 
 /// Payload type of JPEG (RFC 3551 §6).
 pub const PAYLOAD_TYPE: u8 = 26;

@@ -4,11 +4,11 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use super::joined::Tunnels;
 use crate::{
-    base::secret::Secret,
-    demo::camera::{
+    base::{
         digest::{Algorithm, Settings, Verifier},
-        feed::Feed,
+        secret::Secret,
     },
+    demo::camera::feed::Feed,
 };
 
 /// A session ends when nothing was asked in it for so long. Players ask every half of it.

@@ -1,4 +1,4 @@
-//! HTTP Digest as a camera checks it (RFC 7616; RFC 2617 and 2069 for what players send), for RTSP and HTTP alike.
+//! HTTP Digest as a server checks it (RFC 7616; RFC 2617 and 2069 for what players send), for RTSP and HTTP alike.
 //!
 //! A [`Verifier`] knows the users and gives out nonces. Each has an age and a count: an old one is answered with `stale`, so
 //! that the peer tries again without asking anybody, and with `qop=auth` a request that was heard cannot be sent again. The
@@ -15,8 +15,10 @@ use md5::{Digest as _, Md5};
 use ring::digest::{SHA256, digest};
 use tokio::time::Instant;
 
-use super::random::{hex, random_hex};
-use crate::base::secret::Secret;
+use super::{
+    random::{hex, random_hex},
+    secret::Secret,
+};
 
 /// Nonces that are remembered; the one unused for longest is forgotten and is stale from then on. Far more than the
 /// connections of a camera.
@@ -118,15 +120,32 @@ impl Verifier {
 
     /// Checks the `Authorization` of a request with this method and target.
     pub fn verify(&self, authorization: Option<&str>, method: &str, uri: &str) -> Verdict {
+        self.verify_by(authorization, method, uri, |user| self.users.get(user).cloned())
+    }
+
+    /// The same for users that are known elsewhere: `password` is asked at most once, for the user of the credentials.
+    pub fn verify_by(
+        &self,
+        authorization: Option<&str>,
+        method: &str,
+        uri: &str,
+        password: impl FnOnce(&str) -> Option<Secret>,
+    ) -> Verdict {
         let Some(authorization) = authorization else { return Verdict::Missing };
         match Credentials::read(authorization) {
-            Ok(Some(credentials)) => self.check(&credentials, method, uri).unwrap_or_else(Verdict::Refused),
+            Ok(Some(credentials)) => self.check(&credentials, method, uri, password).unwrap_or_else(Verdict::Refused),
             Ok(None) => Verdict::Missing,
             Err(sentence) => Verdict::Refused(sentence),
         }
     }
 
-    fn check(&self, credentials: &Credentials, method: &str, uri: &str) -> Result<Verdict, &'static str> {
+    fn check(
+        &self,
+        credentials: &Credentials,
+        method: &str,
+        uri: &str,
+        password: impl FnOnce(&str) -> Option<Secret>,
+    ) -> Result<Verdict, &'static str> {
         let algorithm = match credentials.get("algorithm") {
             // RFC 7616 §3.3: without a name it is MD5.
             None => Algorithm::Md5,
@@ -148,8 +167,8 @@ impl Verifier {
         let (user, nonce) = (credentials.need("username")?, credentials.need("nonce")?);
         let count = self.count(credentials)?;
         // An unknown user costs as much time as a wrong password.
-        let password = self.users.get(user);
-        let exposed = password.map_or("", Secret::expose);
+        let password = password(user);
+        let exposed = password.as_ref().map_or("", Secret::expose);
         let a1 = algorithm.hash(&format!("{user}:{}:{exposed}", self.settings.realm));
         let a2 = algorithm.hash(&format!("{method}:{target}"));
         let expected = match count {

@@ -6,19 +6,19 @@ use ring::rand::{SecureRandom, SystemRandom};
 ///
 /// # Panics
 /// When it has none, without which nothing that must not be guessed is safe.
-pub(super) fn random<const N: usize>() -> [u8; N] {
+pub fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     SystemRandom::new().fill(&mut bytes).expect("the operating system gives random bytes");
     bytes
 }
 
 /// The same in lower-case hexadecimal, two digits a byte.
-pub(super) fn random_hex<const N: usize>() -> String {
+pub fn random_hex<const N: usize>() -> String {
     hex(&random::<N>())
 }
 
 /// Lower-case hexadecimal, two digits a byte.
-pub(super) fn hex(bytes: &[u8]) -> String {
+pub fn hex(bytes: &[u8]) -> String {
     let digit = |value: u8| char::from(b"0123456789abcdef"[usize::from(value & 0xF)]);
     bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(*byte)]).collect()
 }
