@@ -44,6 +44,7 @@ pub mod base;
 pub mod cli;
 pub mod config;
 pub mod demo;
+pub mod device;
 pub mod forward;
 pub mod gateway;
 pub mod model;

@@ -21,7 +21,7 @@ use onvif_uplink::{
     cli::{self, Command},
     demo::{
         self, Demo,
-        camera::{Camera, credentials, rtsp},
+        camera::{Camera, credentials, guard, rtsp},
     },
     gateway::{
         self, Gateway,
@@ -284,6 +284,17 @@ async fn run_camera(arguments: &cli::Camera) -> Ended {
     if let Some(authority) = &arguments.advertise {
         camera = camera.advertising(authority.clone());
     }
+    if let Some(file) = &arguments.credentials_file {
+        let account = credentials::read(file).map_err(|sentence| (cli::EXIT_USAGE, sentence))?;
+        let scheme = match arguments.auth {
+            cli::CameraAuth::Digest => guard::Scheme::Digest,
+            cli::CameraAuth::DigestSha256 => guard::Scheme::DigestSha256,
+            cli::CameraAuth::Basic => guard::Scheme::Basic,
+            cli::CameraAuth::Wsse => guard::Scheme::UsernameToken,
+        };
+        camera = camera.guarded(guard::Options { account, scheme, lock_out: arguments.lock_out });
+    }
+    camera = camera.with_clock_skew(arguments.clock_skew);
     if let Some(listen) = arguments.rtsp {
         let file = arguments.rtsp_credentials_file.as_deref();
         let credentials = file.map(credentials::read).transpose().map_err(|sentence| (cli::EXIT_USAGE, sentence))?;

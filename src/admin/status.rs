@@ -86,6 +86,9 @@ pub struct Uplink {
     pub next_attempt: Option<String>,
     /// Why it is not, or was last not, online.
     pub error: Option<Error>,
+    /// What the device does not accept of what the sidecar sends for this uplink.
+    #[serde(default)]
+    pub device_error: Option<Error>,
     /// End of the client certificate that was used last.
     pub certificate_expiry: Option<String>,
     /// The session, when Online.
@@ -191,6 +194,7 @@ impl Uplink {
             attempt: uplink.attempt,
             next_attempt: uplink.next_attempt.map(rfc3339),
             error: uplink.error.as_ref().map(Error::from),
+            device_error: uplink.device_error.as_ref().map(Error::from),
             certificate_expiry: uplink.certificate_expiry.map(rfc3339),
             session: uplink.session.as_ref().map(Session::from),
         }
@@ -335,7 +339,7 @@ mod tests {
                 "uplinks": [{
                     "device": "camera-1", "remoteAddress": "wss://cloud:8443/uplink", "status": "Online",
                     "since": "2025-06-15T15:06:40Z", "attempt": 1, "nextAttempt": null, "error": null,
-                    "certificateExpiry": "2025-06-15T15:07:40Z",
+                    "deviceError": null, "certificateExpiry": "2025-06-15T15:07:40Z",
                     "session": {
                         "since": "2025-06-15T15:06:40Z", "streamsOpen": 1, "requests": 1, "bytesReceived": 10,
                         "bytesSent": 20, "tls": { "version": "TLSv1.3", "cipher": "C", "group": "G", "resumed": true },

@@ -26,7 +26,7 @@ pub fn render(document: &Document, now: SystemTime) -> String {
         push_line(&mut text, &HEADINGS.map(str::to_owned), &widths);
         for (uplink, row) in document.uplinks.iter().zip(&rows) {
             push_line(&mut text, row, &widths);
-            if let Some(error) = &uplink.error {
+            for error in uplink.error.iter().chain(&uplink.device_error) {
                 push(&mut text, &format!("{COLUMN_GAP}{}: {}", error.phase, error.message));
             }
             if let Some(flow) = uplink.session.as_ref().and_then(|session| session.flow_control.as_ref()) {
@@ -163,6 +163,7 @@ mod tests {
                                "bytesSent": 3_250_586, "tls": { "version": "", "cipher": "", "group": "", "resumed": false } } },
                 { "device": "gate", "remoteAddress": "https://b/", "status": "Offline", "since": "2025-06-15T15:06:30Z",
                   "attempt": 4, "nextAttempt": "2025-06-15T15:06:52Z", "certificateExpiry": "2025-06-01T00:00:00Z",
+                  "deviceError": { "phase": "device", "cause": "device-credentials-refused", "message": "it refused `admin`" },
                   "error": { "phase": "dial", "cause": "connection-refused", "message": "nothing\u{1b}[2J listens at b:443" },
                   "session": null },
             ],
@@ -173,6 +174,7 @@ DEVICE    REMOTE                     STATUS   SINCE   ATTEMPT  NEXT TRY  REQUEST
 camera-1  https://cloud:8443/uplink  Online   10m 5s  1        -         12        900 B / 3.1 MiB  12d 4h left
 gate      https://b/                 Offline  10s     4        in 12s    -         -                expired
   dial: nothing?[2J listens at b:443
+  device: it refused `admin`
 configuration generation 3
 the newest configuration is not in force:
   uplinks.yaml:4:7: devices[0].http: is missing

@@ -43,6 +43,7 @@ use crate::{
         watch::FileWatcher,
     },
     config::{self, FileStore, Served, file::FileSource, source::ConfigSource},
+    device::Accounts,
     forward::{Routes, rtsp::probe::Ways},
     model::{address::Scheme, authorization::AuthorizationMode, status::StatusBoard, uplink::Uplink},
     onvif::{
@@ -140,6 +141,7 @@ impl App {
         let network = NetworkWatch::start();
         let reach = Reach::new(options.proxies);
         let authorizers = authorizers(&watcher, &reach);
+        let accounts = Accounts::new(Arc::clone(&watcher), Arc::clone(&board));
         let transports = transports(reach);
         let (current, reload_now) = (watch::Sender::default(), mpsc::channel(1));
         let uplinks = Arc::new(Uplinks {
@@ -157,7 +159,7 @@ impl App {
         let parts = Parts {
             authorizers,
             transports,
-            handler: handler(options.trace_requests, Arc::clone(&ways), uplinks),
+            handler: handler((accounts, Arc::clone(&ways), uplinks), options.trace_requests),
             board: Arc::clone(&board),
             network: network.subscribe(),
             metrics: uplink_metrics,
@@ -312,7 +314,7 @@ fn served() -> Served {
         h2c: true,
         accounts: true,
         rtsp: true,
-        ..Served::default()
+        credentials: true,
     }
 }
 
@@ -334,11 +336,12 @@ fn transports(reach: Reach) -> BTreeMap<Scheme, Arc<dyn Transport>> {
 }
 
 /// What answers the requests of an uplink; a new handler is put into this chain.
-fn handler(trace_requests: bool, ways: Arc<Ways>, uplinks: Arc<Uplinks>) -> MakeHandler {
+fn handler((accounts, ways, uplinks): (Accounts, Arc<Ways>, Arc<Uplinks>), trace_requests: bool) -> MakeHandler {
     let directory = Directory::default();
     Arc::new(move |uplink: &Uplink| {
-        let forward: Arc<dyn Handler> = Arc::new(Routes::with_way(&uplink.device, ways.of(&uplink.device)));
-        let placed: Arc<dyn Handler> = Arc::new(Misplaced::new(forward));
+        let (way, in_rtsp) = (ways.of(&uplink.device), accounts.mediate_rtsp(uplink));
+        let forward: Arc<dyn Handler> = Arc::new(Routes::with_way(&uplink.device, way, in_rtsp));
+        let placed: Arc<dyn Handler> = Arc::new(Misplaced::new(accounts.mediate(uplink, forward)));
         let allowed: Arc<dyn Handler> = Arc::new(Level::new(placed, uplink, &directory));
         let store = uplinks.of(&uplink.device.name);
         let service: Arc<dyn Handler> = Arc::new(UplinkService::new(allowed, store, Arc::new(UplinkGate::new(uplink))));

@@ -44,6 +44,7 @@ fn uplink(directory: &Path) -> Uplink {
             connect_ports: Default::default(),
             addresses: Default::default(),
             credentials: BTreeMap::new(),
+            pass_through: false,
         },
         remote: RemoteAddress::parse("https://cloud.example/").expect("valid"),
         authorization: Authorization::Mtls(Certificate { id: "camera-1".to_owned(), cert_file, key_file }),

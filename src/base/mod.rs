@@ -12,6 +12,7 @@ pub mod gather;
 pub mod http;
 pub mod http2;
 pub mod io;
+pub mod mediator;
 pub mod network;
 pub mod owned;
 pub mod random;

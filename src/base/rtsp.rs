@@ -184,10 +184,15 @@ impl Message {
         self.set_field("Content-Length", &self.body.len().to_string());
     }
 
+    /// Bytes of the message as it stands in a stream.
+    pub fn length(&self) -> usize {
+        let fields: usize = self.fields.iter().map(|(_, line)| line.len() + 2).sum();
+        self.start.len() + fields + self.body.len() + 4
+    }
+
     /// The message as it stands in a stream.
     pub fn to_bytes(&self) -> Bytes {
-        let fields: usize = self.fields.iter().map(|(_, line)| line.len() + 2).sum();
-        let mut bytes = BytesMut::with_capacity(self.start.len() + fields + self.body.len() + 4);
+        let mut bytes = BytesMut::with_capacity(self.length());
         bytes.extend_from_slice(self.start.as_bytes());
         bytes.extend_from_slice(b"\r\n");
         for (_, line) in &self.fields {

@@ -2,11 +2,24 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use clap::{ArgAction, Args, builder::BoolishValueParser};
+use clap::{ArgAction, Args, ValueEnum, builder::BoolishValueParser};
 use http::uri::Authority;
 
-use super::Logging;
+use super::{CLOCK_SKEW_MAX, Logging};
 use crate::telemetry::logs::LogOptions;
+
+/// How the emulator asks for credentials.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum CameraAuth {
+    /// HTTP Digest with MD5.
+    Digest,
+    /// HTTP Digest with SHA-256 and MD5.
+    DigestSha256,
+    /// HTTP Basic.
+    Basic,
+    /// UsernameToken for ONVIF, HTTP Digest for the rest.
+    Wsse,
+}
 
 /// `onvif-uplink camera`
 #[derive(Clone, Debug, Args)]
@@ -14,6 +27,18 @@ pub struct Camera {
     /// Where the emulator serves HTTP
     #[arg(long, env = "ONVIF_UPLINK_HTTP", value_name = "ADDR")]
     pub http: SocketAddr,
+    /// Ask for credentials at the web service: file with one line USER:PASSWORD
+    #[arg(long, env = "ONVIF_UPLINK_CREDENTIALS_FILE", value_name = "FILE")]
+    pub credentials_file: Option<PathBuf>,
+    /// How it asks for them
+    #[arg(long, env = "ONVIF_UPLINK_AUTH", value_enum, default_value = "digest")]
+    pub auth: CameraAuth,
+    /// Lock the account after so many wrong passwords in a row, for 5 minutes; never by default
+    #[arg(long, env = "ONVIF_UPLINK_LOCK_OUT", value_name = "N", requires = "credentials_file", value_parser = clap::value_parser!(u32).range(1..))]
+    pub lock_out: Option<u32>,
+    /// Set its clock wrong by so many seconds; positive: ahead
+    #[arg(long, env = "ONVIF_UPLINK_CLOCK_SKEW", value_name = "SECONDS", default_value = "0", allow_hyphen_values = true, value_parser = clap::value_parser!(i64).range(-CLOCK_SKEW_MAX..=CLOCK_SKEW_MAX))]
+    pub clock_skew: i64,
     /// Where it serves the same picture by RTSP (JPEG over RTP, interleaved TCP), as /stream
     #[arg(long, env = "ONVIF_UPLINK_RTSP", value_name = "ADDR")]
     pub rtsp: Option<SocketAddr>,

@@ -11,7 +11,7 @@ use clap::{
 
 use url::Url;
 
-pub use self::emulator::{Camera, Demo};
+pub use self::emulator::{Camera, CameraAuth, Demo};
 use crate::telemetry::logs::{Format, LogOptions};
 
 /// Stopped as asked.
@@ -29,6 +29,8 @@ pub const EXIT_CONFIG: u8 = 78;
 pub const GRACE_MAX: Duration = Duration::from_secs(3600);
 /// More shards than any machine needs; a typing error must not start a million threads.
 pub const THREADS_MAX: usize = 256;
+/// Most seconds by which the emulator's clock may be wrong: ten years.
+pub const CLOCK_SKEW_MAX: i64 = 10 * 365 * 86_400;
 
 const EXAMPLES: &str = "\
 Examples:

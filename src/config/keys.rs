@@ -11,6 +11,7 @@ pub(super) const DEVICE: &[&str] = &[
     "rewrite",
     "httpPorts",
     "credentials",
+    "passThrough",
     "paths",
     "uplinkService",
     "uplinks",

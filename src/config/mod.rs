@@ -6,6 +6,7 @@ mod access;
 mod configuration;
 mod connection;
 mod context;
+mod credentials;
 mod edit;
 pub mod error;
 pub mod file;

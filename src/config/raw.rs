@@ -54,6 +54,8 @@ struct Device {
     http_ports: Option<Vec<u16>>,
     /// Accounts at the device, by user level (Administrator, Operator, User or a role). A level without one uses the next higher.
     credentials: Option<BTreeMap<String, DeviceAccount>>,
+    /// With credentials: what the remote sends of its own (Authorization, WS-Security, cookies) reaches the device; false by default.
+    pass_through: Option<bool>,
     /// Paths of its web service that others than Administrators may use, besides what ONVIF's operations give. The first rule that
     /// matches counts.
     paths: Option<Vec<PathRule>>,

@@ -7,6 +7,7 @@ use super::{
     configuration::{Configuration, ConfiguredDevice},
     connection,
     context::Context,
+    credentials,
     error::{ConfigError, Position},
     keys,
     node::{EMPTY, Node, Value},
@@ -96,18 +97,19 @@ fn read_device<'n>(
     let rtsp_via = rtsp_via(&fields, errors);
     let connect_ports = fields.optional("connectPorts").map(|at| ports(at, errors)).unwrap_or_default();
     let addresses = addresses(&fields, errors);
-    let credentials = credentials(&fields, context, errors);
+    let credentials = credentials::accounts(&fields, context, errors);
+    let pass_through = credentials::pass_through(&fields, errors);
     let paths = access::paths(&fields, errors);
-    let device =
-        name.zip(http).map(|(name, http)| Device { name, http, rtsp, rtsp_via, connect_ports, addresses, credentials });
     let service = service::uplink_service(&fields, errors);
-    let of_device = OfDevice { references: named.0, roles: named.1, paths: &paths, service, context };
+    let accounts = &credentials;
+    let of_device = OfDevice { references: named.0, roles: named.1, paths: &paths, accounts, service, context };
     let list = fields.required("uplinks", errors)?;
     let mut remotes = BTreeMap::new();
     // An uplink is read even if its device is wrong: its own errors are to be seen too.
     let read: Vec<_> =
         list.list(errors).iter().filter_map(|at| read_uplink(at, &mut remotes, &of_device, errors)).collect();
-    let device = device?;
+    let (name, http) = name.zip(http)?;
+    let device = Device { name, http, rtsp, rtsp_via, connect_ports, addresses, credentials, pass_through };
     let named = |parts: &UplinkParts| (parts.remote.as_configured().to_owned(), parts.extensions.clone());
     let uplinks = read.iter().map(named).collect();
     let complete = |parts: UplinkParts| Uplink {
@@ -177,32 +179,6 @@ fn ports(cursor: &Cursor<'_>, errors: &mut Errors) -> BTreeSet<u16> {
     ports
 }
 
-fn credentials(fields: &Fields<'_>, context: &Context<'_>, errors: &mut Errors) -> BTreeMap<UserLevel, DeviceAccount> {
-    let Some(cursor) = fields.optional("credentials") else { return BTreeMap::new() };
-    if !context.served.credentials {
-        errors.at(cursor, "credentials at the device are not served by this version; remove the key");
-    }
-    let mut found = BTreeMap::new();
-    for (level, at, entry) in cursor.entries(errors) {
-        let level = match UserLevel::parse(level) {
-            Ok(level) => Some(level),
-            Err(message) => {
-                errors.add(at, &entry.path, message);
-                None
-            }
-        };
-        let Some(account) = entry.fields(keys::DEVICE_ACCOUNT, errors) else { continue };
-        let username = account.required_text("username", errors).map(|(text, _)| text.to_owned());
-        let password_file = context.required_file(&account, "passwordFile", errors);
-        if let (Some(level), Some(username), Some(password_file)) = (level, username, password_file)
-            && found.insert(level, DeviceAccount { username, password_file }).is_some()
-        {
-            errors.add(at, &entry.path, "this level has an account already, written with or without `onvif:`");
-        }
-    }
-    found
-}
-
 /// An uplink without its device.
 struct UplinkParts {
     remote: RemoteAddress,
@@ -221,6 +197,7 @@ struct OfDevice<'r> {
     references: &'r References,
     roles: &'r Roles,
     paths: &'r [PathRule],
+    accounts: &'r BTreeMap<UserLevel, DeviceAccount>,
     service: UplinkService,
     context: &'r Context<'r>,
 }
@@ -231,7 +208,7 @@ fn read_uplink<'n>(
     of_device: &OfDevice<'_>,
     errors: &mut Errors,
 ) -> Option<UplinkParts> {
-    let OfDevice { references, roles, paths, context, .. } = *of_device;
+    let OfDevice { references, roles, paths, accounts, context, .. } = *of_device;
     let fields = cursor.fields(keys::UPLINK, errors)?;
     let remote = fields.required_text("remoteAddress", errors).and_then(|(text, at)| {
         if let Some(first) = remotes.insert(text, at.node.at) {
@@ -247,7 +224,12 @@ fn read_uplink<'n>(
     });
     let authorization = authorization(&fields, remote.as_ref(), of_device, errors);
     let trust = references.trust(&fields, errors);
-    let levels = fields.required("userLevel", errors).and_then(|at| user_levels(at, errors));
+    let level_at = fields.required("userLevel", errors);
+    let levels = level_at.and_then(|at| user_levels(at, errors));
+    if let (Some(levels), Some(at)) = (&levels, level_at) {
+        let levels: Vec<_> = levels.iter().map(|(level, _)| level.clone()).collect();
+        credentials::suffice(accounts, &levels, at, errors);
+    }
     let access = access::access(&fields, levels.as_deref().unwrap_or_default(), paths, roles, errors);
     let network = connection::network(&fields, context, errors);
     let tls = connection::tls(&fields, errors);

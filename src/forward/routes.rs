@@ -13,11 +13,19 @@ use super::{
     limits::Limits,
     loopback::Loopback,
     neighbour::Neighbour,
-    rtsp::{Ordinary, Rtsp, limits::Times, no_port, only_its_port, request::carrier, way::Way},
+    rtsp::{
+        Ordinary, Rtsp,
+        limits::Times,
+        request::{carrier, no_port, only_its_port},
+        way::Way,
+    },
     websocket::WebSocket,
 };
 use crate::{
-    base::http::{BoxFuture, DevicePort, Handler, Request, Response, text_response},
+    base::{
+        http::{BoxFuture, DevicePort, Handler, Request, Response, text_response},
+        mediator::Mediators,
+    },
     model::device::{Device, DeviceScheme},
 };
 
@@ -46,9 +54,9 @@ impl Routes {
         Self::with_limits(device, Limits::default())
     }
 
-    /// The ways to `device`; `way` is that of RTSP.
-    pub fn with_way(device: &Device, way: Arc<Way>) -> Self {
-        Self::with_bounds(device, way, Limits::default(), Times::default())
+    /// The ways to `device`; `way` is that of RTSP, and one of `mediators` stands in each of its conversations.
+    pub fn with_way(device: &Device, way: Arc<Way>, mediators: Option<Arc<dyn Mediators>>) -> Self {
+        Self::build(device, way, mediators, Limits::default(), Times::default())
     }
 
     /// The same as [`Self::new`] with other bounds.
@@ -58,6 +66,16 @@ impl Routes {
 
     /// The same with other bounds.
     pub fn with_bounds(device: &Device, way: Arc<Way>, limits: Limits, times: Times) -> Self {
+        Self::build(device, way, None, limits, times)
+    }
+
+    fn build(
+        device: &Device,
+        way: Arc<Way>,
+        mediators: Option<Arc<dyn Mediators>>,
+        limits: Limits,
+        times: Times,
+    ) -> Self {
         let neighbour = Neighbour::new(device.http, device.name.clone(), limits);
         let connect = Connect::of(Arc::clone(&neighbour), device.connect_ports.clone());
         let (web, websocket): (Arc<dyn Handler>, Arc<dyn Handler>) = match device.http.scheme() {
@@ -70,7 +88,7 @@ impl Routes {
             }
         };
         let ordinary = Ordinary { web: Arc::clone(&web), websocket: Arc::clone(&websocket) };
-        let rtsp = Arc::new(Rtsp::new(neighbour, way, ordinary, times));
+        let rtsp = Arc::new(Rtsp::new(neighbour, way, ordinary, times).mediated(mediators));
         let further = device.addresses.ports.iter().map(|port| {
             let neighbour = Neighbour::new(device.http.at_port(*port), device.name.clone(), limits);
             let websocket = WebSocket::of(Arc::clone(&neighbour));

@@ -65,8 +65,10 @@ pub(super) enum Opened {
 
 /// A WebSocket at the device.
 pub(super) struct Standing {
-    headers: HeaderMap,
-    device: DeviceEnd<OwnedReadHalf, OwnedWriteHalf>,
+    /// For the remote.
+    pub headers: HeaderMap,
+    /// What stands behind the head.
+    pub device: DeviceEnd<OwnedReadHalf, OwnedWriteHalf>,
 }
 
 /// Why there is neither a WebSocket nor a refusal of the device.

@@ -58,6 +58,10 @@ fn bytes(count: u64) -> String {
     if count < 1024 { format!("{count} bytes") } else { format!("{} KiB", count.div_ceil(1024)) }
 }
 
+const REFUSED_BY_DEVICE: &str =
+    "put the account's present password into its passwordFile, and see that the device has not locked the account";
+const PASSWORD_UNREADABLE: &str = "put the password, one line, where passwordFile says, readable for this process";
+
 impl Cause {
     /// What to do, in the imperative, without a full stop.
     pub fn advice(self) -> &'static str {
@@ -124,6 +128,9 @@ impl Cause {
             Self::WebSocketViolation => {
                 "report the sentence to the cloud's operator; proxies in between may do this too"
             }
+            Self::DeviceCredentialsRefused => REFUSED_BY_DEVICE,
+            Self::DeviceCredentialsUnreadable => PASSWORD_UNREADABLE,
+            Self::DeviceAuthenticationUnknown => "switch HTTP Digest authentication on at the device",
             Self::Drained => "nothing; it was asked for",
         }
     }

@@ -99,6 +99,7 @@ mod tests {
                 connect_ports: Default::default(),
                 addresses: Default::default(),
                 credentials: BTreeMap::new(),
+                pass_through: false,
             },
             remote: RemoteAddress::parse(&format!("https://cloud-{remote}/")).expect("valid"),
             authorization: Authorization::Mtls(Certificate {

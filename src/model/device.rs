@@ -26,6 +26,36 @@ pub struct Device {
     pub addresses: Addresses,
     /// The accounts by which we use it, per user level.
     pub credentials: BTreeMap<UserLevel, DeviceAccount>,
+    /// Whether credentials and cookies that the remote sends by itself reach the device.
+    pub pass_through: bool,
+}
+
+impl Device {
+    /// The account by which an uplink of these levels uses the device; see [`account_for`].
+    pub fn account(&self, levels: &[UserLevel]) -> Option<&DeviceAccount> {
+        account_for(&self.credentials, levels)
+    }
+}
+
+/// Of `credentials` the account for these levels: that of the highest level, or of the next higher one that has an account.
+///
+/// What a role may do is known to the sidecar only, so roles use the Administrator's account, unless there is a single role,
+/// and it has an account of its own. `None` when no account is high enough.
+pub fn account_for<'c>(
+    credentials: &'c BTreeMap<UserLevel, DeviceAccount>,
+    levels: &[UserLevel],
+) -> Option<&'c DeviceAccount> {
+    if let [role @ UserLevel::Role(_)] = levels
+        && let Some(own) = credentials.get(role)
+    {
+        return Some(own);
+    }
+    let from = match levels.iter().min()? {
+        _ if levels.iter().any(|level| matches!(level, UserLevel::Role(_))) => &UserLevel::Administrator,
+        highest => highest,
+    };
+    // The order of the levels begins with the highest; roles come last.
+    credentials.range(..=from).next_back().map(|(_, account)| account)
 }
 
 /// An account at the device.
@@ -130,6 +160,35 @@ impl fmt::Display for LoopbackUrl {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn credentials(accounts: &[&str]) -> BTreeMap<UserLevel, DeviceAccount> {
+        let account = |level: &&str| {
+            let account = DeviceAccount { username: (*level).to_owned(), password_file: PathBuf::new() };
+            (UserLevel::parse(level).expect("a level"), account)
+        };
+        accounts.iter().map(account).collect()
+    }
+
+    #[test]
+    fn a_level_uses_its_account_or_the_next_higher_one() {
+        for (accounts, levels, expected) in [
+            (&["Administrator", "Operator", "User"][..], &["User"][..], Some("User")),
+            (&["Administrator", "User"], &["Operator"], Some("Administrator")),
+            (&["Administrator", "Operator"], &["User"], Some("Operator")),
+            (&["User"], &["Operator"], None),
+            (&["Administrator", "Operator", "User"], &["User", "Operator"], Some("Operator")),
+            (&["Administrator", "Operator"], &["Operator", "Guards"], Some("Administrator")),
+            (&["Administrator", "Guards"], &["Guards"], Some("Guards")),
+            (&["Administrator", "Guards"], &["Guards", "Night"], Some("Administrator")),
+            (&["Operator", "Guards"], &["Night"], None),
+            (&[], &["User"], None),
+        ] {
+            let levels: Vec<_> = levels.iter().map(|level| UserLevel::parse(level).expect("a level")).collect();
+            let credentials = credentials(accounts);
+            let found = account_for(&credentials, &levels).map(|account| account.username.as_str());
+            assert_eq!(found, expected, "{accounts:?} {levels:?}");
+        }
+    }
 
     #[test]
     fn loopback_addresses_are_read_with_their_default_ports() {

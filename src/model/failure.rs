@@ -28,6 +28,8 @@ pub enum Phase {
     RemoteClosed,
     /// HTTP/2 was violated.
     Protocol,
+    /// The uplink works, but the device does not accept what the sidecar sends for it.
+    Device,
     /// We ended it: removal, change, shutdown.
     Drained,
 }
@@ -46,6 +48,7 @@ impl Phase {
             Self::Liveness => "liveness",
             Self::RemoteClosed => "remote-closed",
             Self::Protocol => "protocol",
+            Self::Device => "device",
             Self::Drained => "drained",
         }
     }
@@ -172,6 +175,12 @@ causes! {
     ProtocolViolation = "protocol-violation" in Protocol,
     /// The remote violated the WebSocket protocol: text frames, oversized frames, masking.
     WebSocketViolation = "websocket-violation" in Protocol,
+    /// The device refused user name or password of the account; for a while it is not tried again.
+    DeviceCredentialsRefused = "device-credentials-refused" in Device,
+    /// The file with the password of the account cannot be read, or does not hold one line.
+    DeviceCredentialsUnreadable = "device-credentials-unreadable" in Device,
+    /// The device asks for credentials in no way that is known.
+    DeviceAuthenticationUnknown = "device-authentication-unknown" in Device,
     /// Removed from the configuration, replaced by a newer session, or shut down.
     Drained = "drained" in Drained,
 }

@@ -81,6 +81,8 @@ pub struct UplinkStatus {
     pub next_attempt: Option<SystemTime>,
     /// Why it is not, or was last not, online. Cleared when a session stands.
     pub error: Option<Failure>,
+    /// Why the device does not serve what comes through the uplink, although the uplink may be Online.
+    pub device_error: Option<Failure>,
     /// End of the client certificate that was used last.
     pub certificate_expiry: Option<SystemTime>,
     /// The session, when Online.
@@ -96,6 +98,7 @@ impl UplinkStatus {
             attempt: 0,
             next_attempt: None,
             error: None,
+            device_error: None,
             certificate_expiry: None,
             session: None,
         }
@@ -167,6 +170,17 @@ impl StatusBoard {
         self.changed();
     }
 
+    /// Notes what is wrong, or no longer wrong, at the device of an uplink; nothing if the uplink has no entry.
+    pub fn note_device(&self, key: &UplinkKey, error: Option<&Failure>) {
+        let mut state = self.lock();
+        let Some(entry) = state.uplinks.get_mut(key).filter(|entry| entry.device_error.as_ref() != error) else {
+            return;
+        };
+        entry.device_error = error.cloned();
+        drop(state);
+        self.changed();
+    }
+
     /// Forgets an uplink.
     pub fn remove(&self, key: &UplinkKey) {
         self.lock().uplinks.remove(key);
@@ -227,6 +241,18 @@ mod tests {
         board.update(&key(), |uplink| uplink.error = Some(Failure::new(Cause::Silent, "silent")));
         watch.changed().await.expect("board lives");
         assert_eq!(board.snapshot().uplinks[&key()].error.as_ref().map(|error| error.cause), Some(Cause::Silent));
+    }
+
+    #[test]
+    fn trouble_at_the_device_is_noted_only_at_uplinks_that_there_are() {
+        let (board, failure) = (StatusBoard::new(), Failure::new(Cause::DeviceCredentialsRefused, "refused"));
+        board.note_device(&key(), Some(&failure));
+        assert!(board.snapshot().uplinks.is_empty());
+        board.update(&key(), |_| {});
+        board.note_device(&key(), Some(&failure));
+        assert_eq!(board.snapshot().uplinks[&key()].device_error, Some(failure));
+        board.note_device(&key(), None);
+        assert_eq!(board.snapshot().uplinks[&key()].device_error, None);
     }
 
     #[test]

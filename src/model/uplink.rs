@@ -75,6 +75,7 @@ pub(crate) mod testing {
                 connect_ports: Default::default(),
                 addresses: Default::default(),
                 credentials: std::collections::BTreeMap::new(),
+                pass_through: false,
             },
             remote: RemoteAddress::parse(remote).expect("valid"),
             authorization: Authorization::Mtls(Certificate {

@@ -66,6 +66,7 @@ impl Bench {
                 connect_ports: Default::default(),
                 addresses: Default::default(),
                 credentials: std::collections::BTreeMap::new(),
+                pass_through: false,
             },
             remote: RemoteAddress::parse(remote).expect("valid"),
             authorization: Authorization::Mtls(Certificate {

@@ -218,7 +218,15 @@ impl UplinkMetrics {
         })?;
         gauge("certificate_expiry_timestamp_seconds", "End of the client certificate, Unix time", |status| {
             Some(status.certificate_expiry?.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_secs_f64())
-        })
+        })?;
+        let help = "1 while the device does not accept what is sent for the uplink";
+        let mut family = out.encode_descriptor("device_failure", help, None, MetricType::Gauge)?;
+        for (labels, status) in &board {
+            if let Some(error) = &status.device_error {
+                family.encode_family(&pairs(labels, &[("cause", error.cause.as_str())]))?.encode_gauge(&1)?;
+            }
+        }
+        Ok(())
     }
 
     fn encode_connections(out: &mut DescriptorEncoder, all: &[(Labels, Arc<Series>)]) -> fmt::Result {

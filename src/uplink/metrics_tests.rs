@@ -1,7 +1,7 @@
 //! What a scrape shows.
 
 use super::*;
-use crate::model::{address::RemoteAddress, status::Status};
+use crate::model::{address::RemoteAddress, failure::Failure, status::Status};
 
 fn key() -> UplinkKey {
     UplinkKey {
@@ -23,12 +23,14 @@ fn a_scrape_shows_board_and_counters_without_the_query_of_the_remote() {
     let metrics = UplinkMetrics::register(&mut registry, Arc::clone(&board));
     let series = metrics.series(&key());
     board.update(&key(), |uplink| uplink.set(Status::Connecting));
+    board.note_device(&key(), Some(&Failure::new(Cause::DeviceCredentialsRefused, "refused")));
     series.attempt_failed(Cause::DialTimeout);
     series.request("2xx");
     let text = scrape(&registry);
     for line in [
         r#"onvif_uplink_state{device="camera-1",remote="https://cloud/"} 1"#,
         r#"onvif_uplink_connection_attempts_total{device="camera-1",remote="https://cloud/",outcome="failed"} 1"#,
+        r#"onvif_uplink_device_failure{device="camera-1",remote="https://cloud/",cause="device-credentials-refused"} 1"#,
         r#"onvif_uplink_connection_failures_total{device="camera-1",remote="https://cloud/",cause="dial-timeout"} 1"#,
         r#"onvif_uplink_requests_total{device="camera-1",remote="https://cloud/",code="2xx"} 1"#,
     ] {

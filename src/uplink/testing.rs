@@ -58,6 +58,7 @@ pub fn uplink(device: &str, port: u16) -> Uplink {
             connect_ports: Default::default(),
             addresses: Default::default(),
             credentials: BTreeMap::new(),
+            pass_through: false,
         },
         remote: RemoteAddress::parse("https://cloud/").expect("valid"),
         authorization: Authorization::Mtls(Certificate { id: "c".into(), cert_file: "c".into(), key_file: "k".into() }),

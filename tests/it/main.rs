@@ -2,6 +2,7 @@
 
 mod check_connect;
 mod connect;
+mod credentials;
 mod faults;
 mod forward;
 mod forward_limits;
@@ -20,6 +21,7 @@ mod quirks;
 mod reverse;
 mod rewriting;
 mod rtsp_bridge;
+mod rtsp_credentials;
 mod rtsp_http;
 mod rtsp_websocket;
 mod sidecar;

@@ -3,7 +3,13 @@
 //! HTTP/1.1 (RFC 9112) with kept-alive connections, as cameras speak it. GET and HEAD on everything that can be read, POST on
 //! the ONVIF services, POST and PUT on the sink. The page links relatively, so it is whole at `/` and under a prefix.
 
-use std::{convert::Infallible, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    net::SocketAddr,
+    pin::pin,
+    sync::Arc,
+    time::{Duration, UNIX_EPOCH},
+};
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
@@ -21,7 +27,8 @@ use tokio::{
 use super::{
     bulk,
     feed::{self, Feed},
-    onvif::{Addresses, Facts, Services},
+    guard::Guard,
+    onvif::{self, Addresses, Facts, Services},
 };
 use crate::base::{
     drain::Drain,
@@ -54,6 +61,9 @@ struct Parts {
     advertise: Option<Authority>,
     rtsp_port: Option<u16>,
     index: Bytes,
+    guard: Option<Guard>,
+    /// Seconds by which the camera's clock is ahead.
+    clock_skew: i64,
 }
 
 impl Site {
@@ -68,7 +78,8 @@ impl Site {
             .replace("{{hardware}}", &escape(&facts.hardware));
         let services = Services::new(facts, Arc::clone(feed.optics()));
         let index = index.into();
-        Self(Arc::new(Parts { feed, services, address, advertise: None, rtsp_port: None, index }))
+        let (advertise, rtsp_port, guard, clock_skew) = (None, None, None, 0);
+        Self(Arc::new(Parts { feed, services, address, advertise, rtsp_port, index, guard, clock_skew }))
     }
 
     /// The same with the address that it takes for its own, if it is not to be the Host of each request, and the port of its
@@ -77,6 +88,15 @@ impl Site {
         let mut site = self;
         if let Some(parts) = Arc::get_mut(&mut site.0) {
             (parts.advertise, parts.rtsp_port) = (advertise, rtsp_port);
+        }
+        site
+    }
+
+    /// The same with a guard, and a clock that is wrong by so many seconds; to be called before it is cloned.
+    pub fn guarded(self, guard: Option<Guard>, clock_skew: i64) -> Self {
+        let mut site = self;
+        if let Some(parts) = Arc::get_mut(&mut site.0) {
+            (parts.guard, parts.clock_skew) = (guard, clock_skew);
         }
         site
     }
@@ -111,6 +131,11 @@ impl Parts {
         }
         if !allowed.contains(request.method()) {
             return method_not_allowed(allowed);
+        }
+        if let (Some(guard), true) = (&self.guard, !message)
+            && let Err(refusal) = guard.admit(request.headers(), request.method().as_str(), &target(&request))
+        {
+            return *refusal;
         }
         match path.as_str() {
             "/style.css" => whole("text/css; charset=utf-8", "max-age=3600", STYLE),
@@ -161,6 +186,7 @@ impl Parts {
             return text_response(StatusCode::UNSUPPORTED_MEDIA_TYPE, sentence);
         }
         let addresses = self.addresses(&request);
+        let (fields, target) = (request.headers().clone(), target(&request));
         let body = Limited::new(request.into_body(), MAX_SOAP_BYTES).collect();
         let body = match timeout(SOAP_DEADLINE, body).await {
             Ok(Ok(body)) => body.to_bytes(),
@@ -172,7 +198,20 @@ impl Parts {
                 return text_response(StatusCode::REQUEST_TIMEOUT, "The request did not arrive within 10 seconds.");
             }
         };
-        let answer = self.services.answer(&body, path, &addresses, feed::unix_ms()).await;
+        let unix_ms = feed::unix_ms().saturating_add_signed(self.clock_skew.saturating_mul(1000));
+        let operation = self.guard.as_ref().and_then(|_| onvif::operation(&body));
+        let mut answer = None;
+        if let Some(guard) = &self.guard {
+            if let Err(refusal) = guard.admit_message(operation.as_deref(), &fields, "POST", &target) {
+                return *refusal;
+            }
+            let now = UNIX_EPOCH + Duration::from_millis(unix_ms);
+            answer = (!guard.admits_token(operation.as_deref(), &body, now)).then(onvif::not_authorized);
+        }
+        let answer = match answer {
+            Some(refusal) => refusal,
+            None => self.services.answer(&body, path, &addresses, unix_ms).await,
+        };
         let mut response = whole(SOAP, "no-store", answer.xml);
         *response.status_mut() = answer.status;
         response
@@ -189,6 +228,11 @@ impl Parts {
             None => Addresses::new(&self.address.ip().to_string(), Some(self.address.port()), self.rtsp_port),
         }
     }
+}
+
+/// The request target as it stood in the request line.
+fn target(request: &Request) -> String {
+    request.uri().path_and_query().map_or_else(|| "/".to_owned(), ToString::to_string)
 }
 
 fn whole(kind: &'static str, cache: &'static str, body: impl Into<Bytes>) -> Response {

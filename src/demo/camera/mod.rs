@@ -2,13 +2,13 @@
 //!
 //! An index page, a JPEG snapshot, an endless Motion JPEG stream of a moving, time-stamped test picture, ONVIF services whose
 //! PTZ and imaging are seen in it, and a source and a sink of bulk data; by choice an RTSP server with the same picture. It stands beside the sidecar
-//! in the demo, alone as `onvif-uplink camera` in a pod, and as the device in tests. It knows nothing of uplinks. The web
-//! service has no authentication, as it listens on loopback beside the sidecar; RTSP has it by choice.
+//! in the demo, alone as `onvif-uplink camera` in a pod, and as the device in tests. It knows nothing of uplinks. Who may use
+//! it is asked by choice only, as it listens on loopback beside the sidecar.
 //!
 //! `canvas` draws shapes, `picture` a whole frame from number and time, `barcode` the machine-readable strip in it, `encode`
 //! makes the JPEG, `optics` is where it looks and how the image is set, `feed` is the frame clock and shares each picture
 //! among viewers, `http` maps paths, `onvif` answers messages, `bulk` gives and takes large bodies, `rtsp` streams,
-//! `credentials` knows who may.
+//! `guard` and `credentials` know who may.
 
 pub mod barcode;
 pub mod bulk;
@@ -17,6 +17,7 @@ mod clock;
 pub mod credentials;
 pub mod encode;
 pub mod feed;
+pub mod guard;
 pub mod http;
 pub mod onvif;
 pub mod optics;
@@ -51,6 +52,8 @@ pub struct Camera {
     http_addr: SocketAddr,
     rtsp: Option<Rtsp>,
     advertise: Option<Authority>,
+    guard: Option<guard::Options>,
+    clock_skew: i64,
     name: Arc<str>,
 }
 
@@ -70,7 +73,8 @@ impl Camera {
     pub async fn bind(http: SocketAddr) -> io::Result<Self> {
         let listener = TcpListener::bind(http).await?;
         let http_addr = listener.local_addr()?;
-        Ok(Self { listener, http_addr, rtsp: None, advertise: None, name: Arc::from("camera-1") })
+        let name = Arc::from("camera-1");
+        Ok(Self { listener, http_addr, rtsp: None, advertise: None, guard: None, clock_skew: 0, name })
     }
 
     /// Binds an RTSP server as well.
@@ -81,6 +85,16 @@ impl Camera {
         let listener = TcpListener::bind(options.listen).await?;
         let address = listener.local_addr()?;
         Ok(Self { rtsp: Some(Rtsp { listener, address, options }), ..self })
+    }
+
+    /// Asks for credentials at the web service.
+    pub fn guarded(self, guard: guard::Options) -> Self {
+        Self { guard: Some(guard), ..self }
+    }
+
+    /// Sets its clock wrong by so many seconds; positive when it is ahead.
+    pub fn with_clock_skew(self, seconds: i64) -> Self {
+        Self { clock_skew: seconds, ..self }
     }
 
     /// Gives it another name: shown in the picture and on the page, and its serial number in ONVIF.
@@ -108,8 +122,12 @@ impl Camera {
     /// Returns when nothing of the camera is left. Aborting it ends everything at once.
     pub async fn run(self, drain: Drain) {
         let (feed, clockwork) = feed::feed(&self.name);
-        let site = http::Site::new(feed.clone(), &self.name, facts(&self.name), self.http_addr);
+        let user = self.guard.as_ref().map_or("admin", |options| options.account.0.as_str());
+        let facts = onvif::Facts { user: user.to_owned(), ..facts(&self.name) };
+        let guard = self.guard.map(|options| guard::Guard::new(options, &self.name));
+        let site = http::Site::new(feed.clone(), &self.name, facts, self.http_addr);
         let site = site.addressed(self.advertise, self.rtsp.as_ref().map(|rtsp| rtsp.address.port()));
+        let site = site.guarded(guard, self.clock_skew);
         let mut tasks = Tasks::new();
         tasks.spawn("camera clockwork", clockwork.run(drain.clone()));
         if let Some(Rtsp { listener, options, .. }) = self.rtsp {
@@ -170,6 +188,7 @@ fn facts(name: &str) -> onvif::Facts {
         firmware: env!("CARGO_PKG_VERSION").to_owned(),
         serial: name.to_owned(),
         hardware: std::env::consts::ARCH.to_owned(),
+        user: "admin".to_owned(),
     }
 }
 

@@ -11,10 +11,13 @@
 //! - [`way`], [`probe`]: which way they take, and how that is found out.
 //! - [`pair`], [`viewer`], [`post`]: one conversation of RTSP over HTTP: its two requests and their ends.
 //! - [`control`], [`base64`], [`websocket`]: the bridge.
+//! - [`mediated`], [`device_websocket`]: a conversation whose messages somebody may change, because the device wants credentials.
 
 pub mod base64;
 pub mod control;
+pub mod device_websocket;
 pub mod limits;
+pub mod mediated;
 mod pair;
 mod post;
 pub mod probe;
@@ -29,16 +32,26 @@ use bytes::Bytes;
 use h2::Reason;
 use http::{
     HeaderMap, HeaderValue, StatusCode, Version,
-    header::{ACCEPT, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, PRAGMA, SEC_WEBSOCKET_PROTOCOL},
+    header::{
+        ACCEPT, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, PRAGMA, SEC_WEBSOCKET_EXTENSIONS,
+        SEC_WEBSOCKET_PROTOCOL,
+    },
     request::Parts,
 };
-use tokio::{io::AsyncWriteExt, net::tcp::OwnedReadHalf, time::timeout};
+use tokio::{
+    io::{AsyncRead, AsyncWriteExt},
+    time::timeout,
+};
 
 use self::{
     control::TunnelledControl,
     limits::Times,
-    pair::{Claim, Pairs, Sink},
-    request::{Carrier, SESSION_COOKIE, SUBPROTOCOL, SessionCookie, TUNNELLED, is_tunnelled},
+    mediated::Mediated,
+    pair::{Claim, MediatedSink, Pairs, Sink},
+    request::{
+        Carrier, SESSION_COOKIE, SUBPROTOCOL, SessionCookie, TUNNELLED, is_tunnelled, no_mediation, no_port,
+        only_its_port,
+    },
     viewer::Viewer,
     way::{PairWay, Way, WebSocketWay},
 };
@@ -50,10 +63,13 @@ use super::{
     pool::Permit,
     refusal,
     target::{Refusal, target},
-    tunnel::{DeviceEnd, join},
-    websocket::{NotOpened, Opened, WebSocket},
+    tunnel::{Cut, DeviceEnd, join},
+    websocket::{NotOpened, Opened, Standing, WebSocket},
 };
-use crate::base::http::{Body, Handler, Request, Response, RtspPortOnly, SessionInfo, text_response};
+use crate::base::{
+    http::{Body, Handler, Request, Response, SessionInfo, text_response},
+    mediator::{Mediator, Mediators},
+};
 
 /// Carries RTSP to one neighbour for one uplink.
 pub struct Rtsp {
@@ -63,6 +79,7 @@ pub struct Rtsp {
     times: Times,
     websocket: WebSocket,
     ordinary: Ordinary,
+    mediators: Option<Arc<dyn Mediators>>,
 }
 
 /// What answers requests as if they carried no RTSP.
@@ -83,7 +100,13 @@ impl Rtsp {
     /// Shares the neighbour with the other ways to it.
     pub(super) fn new(neighbour: Arc<Neighbour>, way: Arc<Way>, ordinary: Ordinary, times: Times) -> Self {
         let websocket = WebSocket::of(Arc::clone(&neighbour));
-        Self { neighbour, way, pairs: Arc::default(), times, websocket, ordinary }
+        Self { neighbour, way, pairs: Arc::default(), times, websocket, ordinary, mediators: None }
+    }
+
+    /// Lets one of `mediators` stand in each conversation.
+    #[must_use]
+    pub(super) fn mediated(self, mediators: Option<Arc<dyn Mediators>>) -> Self {
+        Self { mediators, ..self }
     }
 
     /// Answers a request that carries RTSP by `carrier`.
@@ -99,6 +122,9 @@ impl Rtsp {
             (true, None) => return no_port(),
         };
         if way == PairWay::Requests {
+            if self.mediators.is_some() {
+                return no_mediation();
+            }
             return self.ordinary.web.handle(request).await;
         }
         let answer = if is_get { self.get(cookie, way, request).await } else { self.post(&cookie, request).await };
@@ -119,33 +145,54 @@ impl Rtsp {
         let (parts, _) = request.into_parts();
         let claim = self.pairs.claim(cookie.clone())?;
         let permits = self.neighbour.endless_permits().await?;
+        let conversation = Conversation { claim, permits, mediator: self.mediator().await };
         match way {
-            PairWay::Bridge(address) => self.bridged_get(address, claim, permits).await,
+            PairWay::Bridge(address) => self.bridged_get(address, conversation).await,
             PairWay::Device | PairWay::Requests => {
                 let outgoing = self.outgoing(parts, &cookie, &[(ACCEPT, TUNNELLED)])?;
-                self.devices_get(&outgoing, claim, permits).await
+                self.devices_get(&outgoing, conversation).await
             }
         }
     }
 
-    async fn bridged_get(&self, address: SocketAddr, claim: Claim, permits: Vec<Permit>) -> Result<Response, Failed> {
+    async fn mediator(&self) -> Option<Box<dyn Mediator>> {
+        Some(self.mediators.as_ref()?.conversation().await)
+    }
+
+    async fn bridged_get(&self, address: SocketAddr, conversation: Conversation) -> Result<Response, Failed> {
+        let Conversation { claim, permits, mediator } = conversation;
         let (reader, writer) = dial(address, &self.neighbour.limits).await?.into_split();
-        claim.open(Sink::Bridge(Box::new((writer, TunnelledControl::default())))).await;
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(TUNNELLED));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-        let viewer = self.viewer(reader, Bytes::new(), claim, permits).that_must_be_rtsp(Arc::clone(&self.way));
-        Ok(response(headers, Body::new(viewer)))
+        let way = Arc::clone(&self.way);
+        let body = match mediator {
+            None => {
+                claim.open(Sink::Bridge(Box::new((writer, TunnelledControl::default())))).await;
+                Body::new(self.viewer(reader, Bytes::new(), claim, permits).that_must_be_rtsp(way))
+            }
+            Some(mediator) => {
+                let mediated = Mediated::new(mediator, false);
+                let to_device = mediated.to_device();
+                to_device.attach(writer);
+                claim.open(MediatedSink::of(to_device)).await;
+                let reader = mediated.to_remote(reader, Bytes::new());
+                Body::new(self.viewer(reader, Bytes::new(), claim, permits).that_must_be_rtsp(way))
+            }
+        };
+        Ok(response(headers, body))
     }
 
     /// The device's own service gets the GET on a connection of its own. What it refuses goes back as it is.
-    async fn devices_get(&self, outgoing: &Outgoing, claim: Claim, permits: Vec<Permit>) -> Result<Response, Failed> {
+    async fn devices_get(&self, outgoing: &Outgoing, conversation: Conversation) -> Result<Response, Failed> {
+        let Conversation { claim, permits, mediator } = conversation;
+        let mediated = mediator.map(|mediator| Mediated::new(mediator, true));
         let limits = &self.neighbour.limits;
         let mut stream = dial(self.way.web, limits).await?;
         let head = head::request("GET", &outgoing.target, Version::HTTP_11, &outgoing.headers);
         stream.write_all(&head).await.map_err(|_| Fault::Closed)?;
         // Now, not after the answer: some servers answer when both are there.
-        claim.open(Sink::Device).await;
+        claim.open(mediated.as_ref().map_or(Sink::Device, |mediated| MediatedSink::of(mediated.to_device()))).await;
         let answer = head::read_answer(&mut stream);
         let mut answer = timeout(self.times.answer, answer).await.map_err(|_| Fault::HeadTimeout)??;
         self.neighbour.answered();
@@ -159,11 +206,20 @@ impl Rtsp {
         headers::to_remote(&mut answer.headers, status, false).map_err(|why| Fault::Malformed(why.to_owned()))?;
         let (reader, writer) = stream.into_split();
         // Nothing more is said on this connection; many servers take a half-close for the end of the conversation.
-        let viewer = self.viewer(reader, answer.early, claim, permits).keeping(writer);
-        Ok(response(answer.headers, Body::new(viewer)))
+        let body = match mediated {
+            None => Body::new(self.viewer(reader, answer.early, claim, permits).keeping(writer)),
+            Some(mediated) => {
+                let reader = mediated.to_remote(reader, answer.early);
+                Body::new(self.viewer(reader, Bytes::new(), claim, permits).keeping(writer))
+            }
+        };
+        Ok(response(answer.headers, body))
     }
 
-    fn viewer(&self, reader: OwnedReadHalf, early: Bytes, claim: Claim, permits: Vec<Permit>) -> Viewer<OwnedReadHalf> {
+    fn viewer<R>(&self, reader: R, early: Bytes, claim: Claim, permits: Vec<Permit>) -> Viewer<R>
+    where
+        R: AsyncRead + Unpin,
+    {
         Viewer::new(reader, early, claim, permits, self.times.silence)
     }
 
@@ -207,12 +263,21 @@ impl Rtsp {
         let (parts, body) = request.into_parts();
         let address = match way {
             WebSocketWay::Bridge(address) => address,
+            WebSocketWay::Device if named && self.mediators.is_some() && !self.way.raw => return no_mediation(),
+            WebSocketWay::Device if named && self.mediators.is_some() => {
+                return match self.websocket.try_open(self.for_device(&parts)).await {
+                    Ok(Opened::Stands(standing)) => self.joined(*standing, body).await,
+                    Ok(Opened::Refused(response)) => response,
+                    Err(NotOpened::Invalid(refusal)) => text_response(refusal.status, refusal.sentence),
+                    Err(NotOpened::Device(fault)) => self.neighbour.fault(fault),
+                };
+            }
             WebSocketWay::Device => return self.ordinary.websocket.handle(Request::from_parts(parts, body)).await,
             WebSocketWay::DeviceElseBridge(address) => {
-                match timeout(self.times.answer, self.websocket.try_open(parts.clone())).await {
+                match timeout(self.times.answer, self.websocket.try_open(self.for_device(&parts))).await {
                     Ok(Ok(Opened::Stands(standing))) => {
                         self.way.websocket_works(true);
-                        return self.websocket.joined(*standing, body);
+                        return self.joined(*standing, body).await;
                     }
                     Ok(Err(NotOpened::Invalid(refusal))) => return text_response(refusal.status, refusal.sentence),
                     Ok(Ok(Opened::Refused(_)) | Err(NotOpened::Device(Fault::Upgrade(_)))) => {
@@ -236,26 +301,61 @@ impl Rtsp {
     async fn bridged_websocket(&self, address: SocketAddr, offered: &HeaderMap, body: Body) -> Result<Response, Fault> {
         let permits = self.neighbour.endless_permits().await?;
         let (reader, writer) = dial(address, &self.neighbour.limits).await?.into_split();
-        let (reader, writer) = websocket::around(reader, writer);
-        let device = DeviceEnd { reader, writer, early: Bytes::new(), broken: Reason::CANCEL, permits };
         let mut headers = HeaderMap::new();
         if offered.contains_key(SEC_WEBSOCKET_PROTOCOL) {
             headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
         }
-        Ok(response(headers, join(device, body, &self.neighbour.tasks)))
+        Ok(response(headers, self.framed(reader, writer, permits, body).await))
+    }
+
+    /// Joins a connection of plain RTSP with the remote's WebSocket.
+    async fn framed<R, W>(&self, reader: R, writer: W, permits: Vec<Permit>, body: Body) -> Body
+    where
+        R: AsyncRead + Unpin + Send + 'static,
+        W: Cut,
+    {
+        let (early, broken, tasks) = (Bytes::new(), Reason::CANCEL, &self.neighbour.tasks);
+        match self.mediator().await {
+            None => {
+                let (reader, writer) = websocket::around(reader, writer);
+                join(DeviceEnd { reader, writer, early, broken, permits }, body, tasks)
+            }
+            Some(mediator) => {
+                let mediated = Mediated::new(mediator, false);
+                let to_device = mediated.to_device();
+                to_device.attach(writer);
+                let (reader, writer) = websocket::around(mediated.to_remote(reader, Bytes::new()), to_device);
+                join(DeviceEnd { reader, writer, early, broken, permits }, body, tasks)
+            }
+        }
+    }
+
+    /// Joins the device's own WebSocket of RTSP with the remote's.
+    async fn joined(&self, standing: Standing, body: Body) -> Response {
+        if self.mediators.is_none() {
+            return self.websocket.joined(standing, body);
+        }
+        let Standing { headers, device: DeviceEnd { reader, writer, early, permits, .. } } = standing;
+        let Ok(socket) = reader.reunite(writer) else { return self.neighbour.fault(Fault::Closed) };
+        let (reader, writer) = device_websocket::open(socket, early).await;
+        response(headers, self.framed(reader, writer, permits, body).await)
+    }
+
+    /// The request for a WebSocket at the device. Frames that a mediator reads and writes have no extensions.
+    fn for_device(&self, parts: &Parts) -> Parts {
+        let mut parts = parts.clone();
+        if self.mediators.is_some() {
+            parts.headers.remove(SEC_WEBSOCKET_EXTENSIONS);
+        }
+        parts
     }
 }
 
-/// Whether only the device's RTSP port may see this conversation.
-pub(super) fn only_its_port(request: &Request) -> bool {
-    request.extensions().get::<RtspPortOnly>().is_some()
-}
-
-pub(super) fn no_port() -> Response {
-    text_response(
-        StatusCode::FORBIDDEN,
-        "this conversation may go to the device's RTSP port only, and none is configured",
-    )
+/// A conversation that a GET begins.
+struct Conversation {
+    claim: Claim,
+    permits: Vec<Permit>,
+    mediator: Option<Box<dyn Mediator>>,
 }
 
 /// Why a request of a pair has no answer of the device.

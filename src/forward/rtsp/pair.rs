@@ -20,8 +20,8 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::{control::TunnelledControl, limits::WAITING_MAX, request::SessionCookie};
-use crate::forward::target::Refusal;
+use super::{control::TunnelledControl, limits::WAITING_MAX, mediated::ToDevice, request::SessionCookie};
+use crate::forward::{pool::Permit, target::Refusal};
 
 /// How a conversation ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +50,25 @@ pub enum Sink {
     Device,
     /// To the device's RTSP port, on the connection that the GET made.
     Bridge(Box<(OwnedWriteHalf, TunnelledControl)>),
+    /// To a mediator, and from there on one connection to the device for all of them.
+    Mediated(Box<MediatedSink>),
+}
+
+/// What the POSTs of a mediated conversation share.
+pub struct MediatedSink {
+    /// The direction to the device; not attached while the device's web service has not been asked to take it.
+    pub to_device: ToDevice<OwnedWriteHalf>,
+    /// Decodes and checks what comes.
+    pub control: TunnelledControl,
+    /// Rights that the connection to the device needs.
+    pub permits: Vec<Permit>,
+}
+
+impl MediatedSink {
+    /// A sink that nothing has gone to.
+    pub fn of(to_device: ToDevice<OwnedWriteHalf>) -> Sink {
+        Sink::Mediated(Box::new(Self { to_device, control: TunnelledControl::default(), permits: Vec::new() }))
+    }
 }
 
 /// One conversation.

@@ -5,14 +5,14 @@
 //! every player announces and so what every camera has been tried with; only a remote that announces more is believed.
 //! On HTTP/2 a length is no fiction: the library ends the stream of a remote that does not keep to it (RFC 9113 §8.1.1).
 
-use std::time::Duration;
+use std::{io, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode, Version, header};
 use http_body_util::BodyExt;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::tcp::{OwnedReadHalf, OwnedWriteHalf},
+    io::{AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    net::tcp::OwnedReadHalf,
     time::timeout,
 };
 
@@ -72,7 +72,10 @@ impl Rtsp {
                 let (writer, control) = &mut **bridge;
                 carry(&pair, &mut body, writer, Some(control)).await
             }
-            Sink::Device | Sink::Closed => match self.devices_post(&pair, &outgoing, &mut body).await {
+            Sink::Mediated(mediated) if mediated.to_device.is_attached() => {
+                carry(&pair, &mut body, &mut mediated.to_device, Some(&mut mediated.control)).await
+            }
+            sink => match self.devices_post(&pair, &outgoing, &mut body, sink).await {
                 Ok(outcome) => outcome,
                 Err(fault) => {
                     open.ends_with(Some(End::Broken));
@@ -108,13 +111,34 @@ impl Rtsp {
         }
     }
 
-    async fn devices_post(&self, pair: &Pair, outgoing: &Outgoing, body: &mut Body) -> Result<Outcome, Fault> {
+    /// A POST to the device's web service. That of a mediated conversation stays open behind it, for the POSTs that follow and
+    /// for what the mediator says.
+    async fn devices_post(
+        &self,
+        pair: &Pair,
+        outgoing: &Outgoing,
+        body: &mut Body,
+        sink: &mut Sink,
+    ) -> Result<Outcome, Fault> {
         let limits = &self.neighbour.limits;
-        let _permits = self.neighbour.endless_permits().await?;
+        let permits = self.neighbour.endless_permits().await?;
         let (mut reader, mut writer) = dial(self.way.web, limits).await?.into_split();
         let head = head::request("POST", &outgoing.target, Version::HTTP_11, &outgoing.headers);
         writer.write_all(&head).await.map_err(|_| Fault::Closed)?;
         let mut refused = std::pin::pin!(refusal_of(&mut reader, limits));
+        if let Sink::Mediated(mediated) = sink {
+            mediated.to_device.attach(writer);
+            mediated.permits = permits;
+            return Ok(tokio::select! {
+                biased;
+                refused = &mut refused => {
+                    mediated.to_device.detach();
+                    Outcome::Refused(refused)
+                }
+                outcome = carry(pair, body, &mut mediated.to_device, Some(&mut mediated.control)) => outcome,
+            });
+        }
+        let _permits = permits;
         let outcome = tokio::select! {
             biased;
             refused = &mut refused => Outcome::Refused(refused),
@@ -134,7 +158,7 @@ impl Rtsp {
 async fn carry(
     pair: &Pair,
     body: &mut Body,
-    writer: &mut OwnedWriteHalf,
+    writer: &mut (impl AsyncWrite + Unpin),
     mut control: Option<&mut TunnelledControl>,
 ) -> Outcome {
     let mut over = std::pin::pin!(pair.end_of());
@@ -163,12 +187,18 @@ async fn carry(
         let written = tokio::select! {
             biased;
             () = &mut over => return Outcome::Done,
-            written = writer.write_all(&data) => written,
+            written = write(writer, &data) => written,
         };
-        if written.is_err() {
+        if let Err(error) = written {
+            tracing::debug!(%error, "the device takes nothing more of a conversation");
             return Outcome::Broken;
         }
     }
+}
+
+async fn write(writer: &mut (impl AsyncWrite + Unpin), data: &[u8]) -> io::Result<()> {
+    writer.write_all(data).await?;
+    writer.flush().await
 }
 
 /// Waits for a refusal of the POST. An answer that is none, or the end of the connection's other half, says nothing: servers

@@ -3,12 +3,15 @@
 
 use h2::ext::Protocol;
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Method,
+    HeaderMap, HeaderName, HeaderValue, Method, StatusCode,
     header::{ACCEPT, CONTENT_TYPE, SEC_WEBSOCKET_PROTOCOL},
 };
 
 use super::limits::COOKIE_MAX;
-use crate::forward::target::Refusal;
+use crate::{
+    base::http::{Request, Response, RtspPortOnly, text_response},
+    forward::target::Refusal,
+};
 
 /// What tells the two requests of one conversation from those of others.
 pub const SESSION_COOKIE: HeaderName = HeaderName::from_static("x-sessioncookie");
@@ -61,6 +64,25 @@ pub fn carrier<B>(request: &http::Request<B>) -> Result<Option<Carrier>, Refusal
 /// Whether the header is that of an answer that carries RTSP.
 pub fn is_tunnelled(headers: &HeaderMap) -> bool {
     lists(headers, &CONTENT_TYPE, TUNNELLED)
+}
+
+/// The answer in place of RTSP with our credentials to devices of HTTP/2: they would get RTSP in requests that have no pair, and so no conversation that a mediator could stand in.
+pub fn no_mediation() -> Response {
+    let sentence = "RTSP with the device's credentials needs its RTSP port; set `rtsp` of the device";
+    text_response(StatusCode::NOT_IMPLEMENTED, sentence)
+}
+
+/// Whether only the device's RTSP port may see this conversation.
+pub fn only_its_port(request: &Request) -> bool {
+    request.extensions().get::<RtspPortOnly>().is_some()
+}
+
+/// The answer when there is none.
+pub fn no_port() -> Response {
+    text_response(
+        StatusCode::FORBIDDEN,
+        "this conversation may go to the device's RTSP port only, and none is configured",
+    )
 }
 
 /// Whether it is a WebSocket that may carry RTSP; and whether it says so.

@@ -5,6 +5,7 @@
 //! session's share. The bytes are those of the socket, neither copied nor looked at but for how the first of them begin.
 
 use std::{
+    io::ErrorKind,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -29,6 +30,9 @@ use crate::{
     base::http::BodyError,
     forward::{pool::Permit, tunnel::Reads},
 };
+
+/// For the log.
+const NOT_RTSP: &str = "what listens at the RTSP port of the device does not speak RTSP";
 
 /// What the device says within one conversation, as a body. Dropped before its end it ends the conversation.
 pub struct Viewer<R> {
@@ -81,7 +85,7 @@ impl<R: AsyncRead + Unpin> Viewer<R> {
         if let Some(way) = self.doubt.take()
             && !begins_rtsp(&data)
         {
-            way.failed("what listens at the RTSP port of the device does not speak RTSP");
+            way.failed(NOT_RTSP);
             return self.ended(End::Broken);
         }
         self.silence.broken = true;
@@ -112,6 +116,9 @@ impl<R: AsyncRead + Unpin> HttpBody for Viewer<R> {
             Poll::Ready(Ok(data)) => this.came(data),
             Poll::Ready(Err(error)) => {
                 tracing::debug!(%error, "the device's connection of a conversation broke");
+                if let Some(way) = this.doubt.take_if(|_| error.kind() == ErrorKind::InvalidData) {
+                    way.failed(NOT_RTSP);
+                }
                 this.ended(End::Broken)
             }
             Poll::Pending => {

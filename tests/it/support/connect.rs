@@ -24,6 +24,7 @@ pub fn device(scheme: &str, address: SocketAddr, ports: &[u16]) -> Device {
         rtsp: None,
         rtsp_via: Default::default(),
         connect_ports: ports.iter().copied().collect(),
+        pass_through: false,
         addresses: Default::default(),
         credentials: Default::default(),
     }

@@ -25,7 +25,11 @@ pub struct RunningCamera {
 
 /// Starts a camera emulator.
 pub async fn camera(name: &str) -> RunningCamera {
-    let camera = Camera::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.expect("a free port").named(name);
+    run(Camera::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.expect("a free port").named(name))
+}
+
+/// Runs a camera emulator that the test has set up.
+pub fn run(camera: Camera) -> RunningCamera {
     let (address, (switch, part)) = (camera.http_addr(), drain());
     RunningCamera { address, switch, _run: tokio::spawn(camera.run(part)) }
 }

@@ -9,12 +9,10 @@ use h2::{
     client::{self, ResponseFuture},
 };
 use onvif_uplink::{
+    base::mediator::Mediators,
     forward::{
-        Limits, Routes,
-        rtsp::{
-            limits::Times,
-            way::{Known, Way},
-        },
+        Routes,
+        rtsp::way::{Known, Way},
     },
     model::{device::LoopbackUrl, status::StatusBoard, streaming::RtspVia},
 };
@@ -49,6 +47,11 @@ pub struct Scene {
 
 /// A device of which a probe has found whether its web service carries RTSP over HTTP; its RTSP port works.
 pub async fn scene(via: RtspVia, carries_http: bool) -> Scene {
+    scene_with(via, carries_http, None).await
+}
+
+/// The same with a mediator in each conversation.
+pub async fn scene_with(via: RtspVia, carries_http: bool, mediators: Option<Arc<dyn Mediators>>) -> Scene {
     let bind = async || TcpListener::bind("127.0.0.1:0").await.expect("loopback");
     let (web, rtsp) = (bind().await, bind().await);
     let mut device = device("http", web.local_addr().expect("bound"), &[]);
@@ -57,7 +60,7 @@ pub async fn scene(via: RtspVia, carries_http: bool) -> Scene {
     device.rtsp_via = via;
     let way = Way::new(&device, StatusBoard::new());
     way.found(Known { looked: true, web: true, http: carries_http, websocket: None, bridge: true });
-    let routes = Routes::with_bounds(&device, Arc::clone(&way), Limits::default(), Times::default());
+    let routes = Routes::with_way(&device, Arc::clone(&way), mediators);
     let session = session(Arc::new(routes), client::Builder::new()).await;
     Scene { session, web, rtsp, way }
 }
