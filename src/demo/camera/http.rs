@@ -78,16 +78,8 @@ impl Site {
             .replace("{{hardware}}", &escape(&facts.hardware));
         let services = Services::new(facts, Arc::clone(feed.optics()));
         let index = index.into();
-        Self(Arc::new(Parts {
-            feed,
-            services,
-            address,
-            advertise: None,
-            rtsp_port: None,
-            index,
-            guard: None,
-            clock_skew: 0,
-        }))
+        let (advertise, rtsp_port, guard, clock_skew) = (None, None, None, 0);
+        Self(Arc::new(Parts { feed, services, address, advertise, rtsp_port, index, guard, clock_skew }))
     }
 
     /// The same with the address that it takes for its own, if it is not to be the Host of each request, and the port of its
@@ -140,7 +132,7 @@ impl Parts {
         if !allowed.contains(request.method()) {
             return method_not_allowed(allowed);
         }
-        if let (Some(guard), false) = (&self.guard, message)
+        if let (Some(guard), true) = (&self.guard, !message)
             && let Err(refusal) = guard.admit(request.headers(), request.method().as_str(), &target(&request))
         {
             return *refusal;
@@ -208,16 +200,16 @@ impl Parts {
         };
         let unix_ms = feed::unix_ms().saturating_add_signed(self.clock_skew.saturating_mul(1000));
         let operation = self.guard.as_ref().and_then(|_| onvif::operation(&body));
-        let mut refused = None;
+        let mut answer = None;
         if let Some(guard) = &self.guard {
             if let Err(refusal) = guard.admit_message(operation.as_deref(), &fields, "POST", &target) {
                 return *refusal;
             }
             let now = UNIX_EPOCH + Duration::from_millis(unix_ms);
-            refused = (!guard.admits_token(operation.as_deref(), &body, now)).then(onvif::not_authorized);
+            answer = (!guard.admits_token(operation.as_deref(), &body, now)).then(onvif::not_authorized);
         }
-        let answer = match refused {
-            Some(refused) => refused,
+        let answer = match answer {
+            Some(refusal) => refusal,
             None => self.services.answer(&body, path, &addresses, unix_ms).await,
         };
         let mut response = whole(SOAP, "no-store", answer.xml);

@@ -73,15 +73,8 @@ impl Camera {
     pub async fn bind(http: SocketAddr) -> io::Result<Self> {
         let listener = TcpListener::bind(http).await?;
         let http_addr = listener.local_addr()?;
-        Ok(Self {
-            listener,
-            http_addr,
-            rtsp: None,
-            advertise: None,
-            guard: None,
-            clock_skew: 0,
-            name: Arc::from("camera-1"),
-        })
+        let name = Arc::from("camera-1");
+        Ok(Self { listener, http_addr, rtsp: None, advertise: None, guard: None, clock_skew: 0, name })
     }
 
     /// Binds an RTSP server as well.
@@ -129,8 +122,10 @@ impl Camera {
     /// Returns when nothing of the camera is left. Aborting it ends everything at once.
     pub async fn run(self, drain: Drain) {
         let (feed, clockwork) = feed::feed(&self.name);
+        let user = self.guard.as_ref().map_or("admin", |options| options.account.0.as_str());
+        let facts = onvif::Facts { user: user.to_owned(), ..facts(&self.name) };
         let guard = self.guard.map(|options| guard::Guard::new(options, &self.name));
-        let site = http::Site::new(feed.clone(), &self.name, facts(&self.name), self.http_addr);
+        let site = http::Site::new(feed.clone(), &self.name, facts, self.http_addr);
         let site = site.addressed(self.advertise, self.rtsp.as_ref().map(|rtsp| rtsp.address.port()));
         let site = site.guarded(guard, self.clock_skew);
         let mut tasks = Tasks::new();
@@ -193,6 +188,7 @@ fn facts(name: &str) -> onvif::Facts {
         firmware: env!("CARGO_PKG_VERSION").to_owned(),
         serial: name.to_owned(),
         hardware: std::env::consts::ARCH.to_owned(),
+        user: "admin".to_owned(),
     }
 }
 

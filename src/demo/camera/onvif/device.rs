@@ -42,9 +42,10 @@ pub(super) fn answer(unit: &Unit, asked: &Asked<'_>, operation: &str) -> Result<
         }
         "GetNetworkProtocols" => protocols(asked.addresses),
         "GetDiscoveryMode" => "<tds:DiscoveryMode>NonDiscoverable</tds:DiscoveryMode>".to_owned(),
-        "GetUsers" => {
-            "<tds:User><tt:Username>admin</tt:Username><tt:UserLevel>Administrator</tt:UserLevel></tds:User>".to_owned()
-        }
+        "GetUsers" => format!(
+            "<tds:User><tt:Username>{}</tt:Username><tt:UserLevel>Administrator</tt:UserLevel></tds:User>",
+            escape(&unit.facts.user)
+        ),
         "GetSystemLog" => {
             let lines = unit.journal.text();
             format!("<tds:SystemLog><tt:String>{}</tt:String></tds:SystemLog>", escape(&lines))

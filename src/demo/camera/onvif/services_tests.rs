@@ -26,6 +26,7 @@ fn camera() -> Camera {
         firmware: "1".to_owned(),
         serial: "camera-1".to_owned(),
         hardware: "none".to_owned(),
+        user: "admin".to_owned(),
     };
     Camera {
         services: Services::new(facts, Arc::default()),

@@ -18,6 +18,7 @@ fn facts() -> Facts {
         firmware: "1.2.3".to_owned(),
         serial: "camera-1".to_owned(),
         hardware: "none".to_owned(),
+        user: "admin".to_owned(),
     }
 }
 

@@ -18,6 +18,8 @@ pub struct Facts {
     pub serial: String,
     /// Its hardware.
     pub hardware: String,
+    /// The user of its only account.
+    pub user: String,
 }
 
 /// The camera behind the services.
