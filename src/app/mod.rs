@@ -38,6 +38,7 @@ use crate::{
     base::{
         drain::{Drain, Draining, drain},
         http::Handler,
+        mediator::Mediators,
         network::NetworkWatch,
         shard::Shards,
         watch::FileWatcher,
@@ -49,7 +50,7 @@ use crate::{
     onvif::{
         level::{Level, addresses::Directory},
         misplaced::Misplaced,
-        rewrite::{Rewrite, map::Map},
+        rewrite::{Rewrite, conversation::Conversations as RtspAddresses, map::Map},
         uplink_service::{UplinkService, gate::UplinkGate},
     },
     reverse::Limits,
@@ -339,13 +340,19 @@ fn transports(reach: Reach) -> BTreeMap<Scheme, Arc<dyn Transport>> {
 fn handler((accounts, ways, uplinks): (Accounts, Arc<Ways>, Arc<Uplinks>), trace_requests: bool) -> MakeHandler {
     let directory = Directory::default();
     Arc::new(move |uplink: &Uplink| {
-        let (way, in_rtsp) = (ways.of(&uplink.device), accounts.mediate_rtsp(uplink));
+        let map = Arc::new(Map::new(&uplink.device.addresses, uplink.device.http.address().port()));
+        let in_rtsp = accounts.mediate_rtsp(uplink);
+        let in_rtsp = if map.is_on() {
+            Some(Arc::new(RtspAddresses::new(in_rtsp, Arc::clone(&map))) as Arc<dyn Mediators>)
+        } else {
+            in_rtsp
+        };
+        let way = ways.of(&uplink.device);
         let forward: Arc<dyn Handler> = Arc::new(Routes::with_way(&uplink.device, way, in_rtsp));
         let placed: Arc<dyn Handler> = Arc::new(Misplaced::new(accounts.mediate(uplink, forward)));
         let allowed: Arc<dyn Handler> = Arc::new(Level::new(placed, uplink, &directory));
         let store = uplinks.of(&uplink.device.name);
         let service: Arc<dyn Handler> = Arc::new(UplinkService::new(allowed, store, Arc::new(UplinkGate::new(uplink))));
-        let map = Arc::new(Map::new(&uplink.device.addresses, uplink.device.http.address().port()));
         let named: Arc<dyn Handler> = Arc::new(Rewrite::new(service, map, &uplink.remote.authority()));
         if trace_requests { Arc::new(Traced::new(named, &uplink.device.name)) } else { named }
     })

@@ -125,6 +125,16 @@ impl Map {
         }
     }
 
+    /// The same for a request of RTSP, which names the device in its own address; `None` when that names nobody.
+    pub fn outside_of_rtsp(&self, address: &str) -> Option<Outside> {
+        if let Rewrite::Fixed(base) = &self.rewrite {
+            return Some(Outside::fixed(base));
+        }
+        let address = Address::parse(address).filter(|address| address.scheme.starts_with("rtsp"))?;
+        let base = address.authority.to_owned();
+        Some(Outside { scheme: "https".to_owned(), rtsp: Some(format!("rtsp://{base}")), base })
+    }
+
     /// The address `inner` of the device as it works outside; `None` when it is none that is mapped.
     pub fn outward(&self, inner: &str, outside: &Outside) -> Option<String> {
         let address = Address::parse(inner)?;
@@ -165,10 +175,12 @@ impl Map {
         let originals = self.originals.lock().unwrap_or_else(PoisonError::into_inner);
         let original = originals.get(&service).cloned();
         drop(originals);
-        let original = original.unwrap_or_else(|| match service {
-            Service::Http(port) => format!("http://127.0.0.1:{port}"),
-            Service::Rtsp => "rtsp://127.0.0.1".to_owned(),
-        });
+        let original = match (original, service) {
+            (Some(original), _) => original,
+            (None, Service::Http(port)) => format!("http://127.0.0.1:{port}"),
+            // Servers of RTSP take any name for their own as long as they have given none.
+            (None, Service::Rtsp) => return None,
+        };
         Some(format!("{original}{path}"))
     }
 

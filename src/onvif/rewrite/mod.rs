@@ -3,8 +3,10 @@
 //! A camera names itself by its address in its own network, in the services it lists, its stream and snapshot addresses, its
 //! event subscriptions. [`Rewrite`] puts the address in their place by which it was asked, only there and byte for byte the same
 //! elsewhere; on the way back it gives the camera its own address again where it checks it (`wsa:To`). [`places`] finds the
-//! addresses, [`map`] says what becomes of them, [`rtsp`] does the same for RTSP messages.
+//! addresses, [`map`] says what becomes of them, [`rtsp`] does the same for RTSP messages, [`conversation`] for
+//! whole conversations of it.
 
+pub mod conversation;
 pub mod map;
 pub mod places;
 pub mod rtsp;
