@@ -18,7 +18,7 @@ import subprocess
 import sys
 import time
 
-from support import (ROOT, WORK, Pki, Processes, cpu_model, cpu_seconds, fetch, free_port, listens, memory_kib,
+from support import (ROOT, WORK, Pki, Processes, add_binary, cpu_model, cpu_seconds, fetch, free_port, listens, memory_kib,
                      private_kib, run, wait_for)
 
 GIB = 1 << 30
@@ -306,7 +306,7 @@ class Direct:
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--binary", default=ROOT / "target" / "release" / "onvif-uplink")
+    add_binary(parser)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help="2 s a figure and up to 100 idle uplinks: a smoke test of the harness")
     parser.add_argument("--idle", help="counts of idle uplinks whose memory is measured, for example 1,100,1000")

@@ -16,6 +16,12 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 WORK = ROOT / "target" / "bench"
 
 
+def add_binary(parser):
+    """`--binary`, absolute: a program that enters a namespace leaves the folder that a relative path began in."""
+    parser.add_argument("--binary", default=ROOT / "target" / "release" / "onvif-uplink", type=lambda path: pathlib.Path(path).resolve(),
+                        help="the program to measure (default: %(default)s)")
+
+
 def free_port():
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
@@ -29,6 +35,8 @@ def wait_for(check, what, seconds=20, every=0.02):
             if check():
                 return
         time.sleep(every)
+    for log in Processes.logs:
+        print(f"-- {log}", *log.read_text().splitlines()[-10:], sep="\n", file=sys.stderr)
     sys.exit(f"{what} did not come up within {seconds} s")
 
 
@@ -97,11 +105,14 @@ class Pki:
 class Processes:
     """Everything that was started, ended together."""
 
+    logs = []  # of all that was started, for a failure to show
+
     def __init__(self):
         self.running = []
 
     def start(self, name, *command, env=None):
-        log = open(WORK / f"{name}.log", "w")
+        self.logs.append(WORK / f"{name}.log")
+        log = open(self.logs[-1], "w")
         process = subprocess.Popen([str(part) for part in command], stdout=log, stderr=log, env=env)
         self.running.append(process)
         return process.pid

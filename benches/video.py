@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 
-from support import ROOT, WORK, Pki, Processes, cpu_model, cpu_seconds, fetch, free_port, listens, memory_kib, run, wait_for
+from support import ROOT, WORK, Pki, Processes, add_binary, cpu_model, cpu_seconds, fetch, free_port, listens, memory_kib, run, wait_for
 
 sys.path.insert(0, str(ROOT / "tests" / "real"))
 import link  # noqa: E402
@@ -289,7 +289,7 @@ def report(figures):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--binary", default=ROOT / "target" / "release" / "onvif-uplink")
+    add_binary(parser)
     parser.add_argument("--quick", action="store_true", help="few seconds a figure and at most 8 cameras: a smoke test of the harness")
     parser.add_argument("--cameras", help="counts of cameras, for example 1,16,64")
     parser.add_argument("--seconds", type=float, help="seconds of each figure")

@@ -20,7 +20,7 @@ import subprocess
 import sys
 import time
 
-from support import ROOT, WORK, Pki, Processes, cpu_model, cpu_seconds, fetch, free_port, memory_kib, wait_for
+from support import ROOT, WORK, Pki, Processes, add_binary, cpu_model, cpu_seconds, fetch, free_port, memory_kib, wait_for
 
 sys.path.insert(0, str(ROOT / "tests" / "real"))
 import link as links  # noqa: E402
@@ -333,13 +333,13 @@ def over_the_link(pki, binary, count):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", nargs="*", choices=["online", "fleet", "link", []], help="all by default")
-    parser.add_argument("--binary", default=ROOT / "target" / "release" / "onvif-uplink", type=pathlib.Path)
+    add_binary(parser)
     parser.add_argument("--runs", default=100, type=int, help="how often each way to Online is taken, and small requests")
     parser.add_argument("--uplinks", default=10_000, type=int, help="size of the fleet")
     parser.add_argument("--away", default=60, type=int, help="how long the remote of the fleet is away, in s")
     arguments = parser.parse_args()
     WORK.mkdir(parents=True, exist_ok=True)
-    pki, binary = Pki(WORK / "pki"), arguments.binary.resolve()
+    pki, binary = Pki(WORK / "pki"), arguments.binary
     print(f"{cpu_model()}, {os.cpu_count()} CPUs\n", flush=True)
     parts = {"online": lambda: online(pki, binary, arguments.runs),
              "link": lambda: over_the_link(pki, binary, arguments.runs),
