@@ -245,7 +245,7 @@ def report(times, trips, challenges, speeds, held, peak):
             more = [statistics.median(one - other for one, other in zip(ours, base)) for ours, base in zip((p50, p99), bare)]
             added[case, side] = more[0]
             lines.append(f"| {case} | {side} | {statistics.median(p50):.3f} | {statistics.median(p99):.3f} | {more[0]:+.3f} | {more[1]:+.3f} |")
-    lines += ["", "| download | MiB/s | ratio | CPU s/GiB of the sidecar | KiB held for each message of 120 KiB |", "|---|---|---|---|---|"]
+    lines += ["", "| download | MiB/s | ratio | CPU s/GiB of the sidecar | KiB for each message of 120 KiB |", "|---|---|---|---|---|"]
     ratios = {side: statistics.median(one[0] / base[0] for one, base in zip(speeds[side], speeds["bare"])) for side in SIDES}
     for side in SIDES:
         speed, cpu = (statistics.median(pair[place] for pair in speeds[side]) for place in (0, 1))
