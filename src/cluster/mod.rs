@@ -3,3 +3,5 @@
 //! Only with the feature `kubernetes`, and only when a flag asks for it: by default nothing here needs the API at all.
 
 pub mod client;
+mod secret_dir;
+pub mod secrets;
