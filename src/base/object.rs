@@ -283,3 +283,7 @@ pub fn trouble_of(error: &kube::Error) -> Trouble {
     }
     Trouble::Unreachable(cause.to_string().chars().take(MESSAGE_MAX).collect())
 }
+
+#[cfg(test)]
+#[path = "object_tests.rs"]
+mod tests;
