@@ -154,7 +154,7 @@ async fn secrets_that_the_configuration_names_are_followed_and_nothing_that_happ
     api.put_configmap("uplinks", &[("uplinks.yaml", &text)]);
     let sidecar = start(&api, Some(dir.path())).await;
     trouble(&sidecar, "Secret cams/camera-1-tls: there is no such Secret").await;
-    sidecar.fails("camera-1", Cause::CertificateUnreadable).await;
+    sidecar.fails("camera-1", Cause::CredentialUnreadable).await;
 
     put(&api, "camera-1-tls", &issue(&site, "camera-1"));
     let first = session(&sidecar.online("camera-1").await);
