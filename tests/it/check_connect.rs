@@ -21,7 +21,9 @@ use crate::support::{
 /// Walks the only uplink of the site's configuration.
 async fn walk(site: &Site) -> Walk {
     let mut walks = Vec::new();
-    let all = connect(&site.config(), site.path(), Proxies::default(), |walk| walks.push(walk.clone())).await.expect("a good file");
+    let all = connect(&site.config(), site.path(), Proxies::default(), |walk| walks.push(walk.clone()))
+        .await
+        .expect("a good file");
     let [walk] = walks.try_into().expect("one uplink");
     assert_eq!(all, walk.online);
     walk

@@ -1,16 +1,24 @@
 //! The configuration and the Secrets over the API of Kubernetes: edits take effect, and whatever goes wrong there costs no uplink.
 
-use std::{fs, os::unix::fs::PermissionsExt, path::Path};
+use std::{collections::BTreeSet, fs, os::unix::fs::PermissionsExt, path::Path, sync::Arc};
 
 use onvif_uplink::{
     app::{Cluster, Origin, SecretsOrigin},
-    model::{failure::Cause, kubernetes::ConfigMapKey, status::UplinkStatus},
+    cluster::secrets::{SECRETS_MAX, SecretFiles},
+    config::Secrets,
+    model::{
+        failure::Cause,
+        kubernetes::ConfigMapKey,
+        status::{StatusBoard, UplinkStatus},
+    },
 };
+use tokio::{sync::watch, time::timeout};
 
 use crate::support::{
     api_server::{ApiServer, NAMESPACE},
     cloud::cloud,
     device::{RunningCamera, camera},
+    http::PATIENCE,
     sidecar::{Line, Sidecar, Site, document, of},
 };
 
@@ -184,4 +192,48 @@ async fn secrets_that_the_configuration_names_are_followed_and_nothing_that_happ
     sidecar.until("no Secret is named any more", |all| all.config.secrets.is_empty().then_some(())).await;
     sidecar.stop(std::time::Duration::ZERO).await;
     assert_eq!(fs::read_dir(dir.path()).expect("there").count(), 0, "nothing is left behind");
+}
+
+/// What the board says of a Secret, as soon as it says something.
+async fn said(board: &StatusBoard, name: &str) -> String {
+    let mut changes = board.watch();
+    let seen = async {
+        loop {
+            if let Some(sentence) = board.snapshot().config.secrets.remove(name) {
+                return sentence;
+            }
+            changes.changed().await.expect("the board lives");
+        }
+    };
+    timeout(PATIENCE, seen).await.expect("something is said")
+}
+
+#[tokio::test]
+async fn only_so_many_secrets_are_followed_and_the_rest_is_named() {
+    let (api, dir, board) = (ApiServer::start().await, tempfile::tempdir().expect("a directory"), StatusBoard::new());
+    let files = SecretFiles::new(api.client(), NAMESPACE, dir.path(), Arc::clone(&board));
+    let name = |number: usize| format!("s-{number:03}");
+    let named: Secrets = (0..=SECRETS_MAX).map(|number| (name(number), BTreeSet::from(["k".to_owned()]))).collect();
+    let (_sender, named) = watch::channel(named);
+    let last = tokio::select! {
+        never = files.follow(named) => match never {},
+        said = said(&board, &name(SECRETS_MAX)) => said,
+    };
+    assert!(last.contains("more than 64") && last.contains("mount them"), "{last}");
+}
+
+#[tokio::test]
+async fn a_directory_that_cannot_be_written_is_named_with_the_mend() {
+    let (api, dir, board) = (ApiServer::start().await, tempfile::tempdir().expect("a directory"), StatusBoard::new());
+    api.put_secret("s", &[("k", b"v")]);
+    let file = dir.path().join("file");
+    fs::write(&file, "in the way").expect("written");
+    let files = SecretFiles::new(api.client(), NAMESPACE, &file, Arc::clone(&board));
+    let (_sender, named) = watch::channel(Secrets::from([("s".to_owned(), BTreeSet::from(["k".to_owned()]))]));
+    let sentence = tokio::select! {
+        never = files.follow(named) => match never {},
+        said = said(&board, "s") => said,
+    };
+    assert!(sentence.starts_with("Secret cams/s: cannot be written to"), "{sentence}");
+    assert!(sentence.contains("writable volume in memory"), "{sentence}");
 }
