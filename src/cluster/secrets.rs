@@ -56,6 +56,7 @@ impl SecretFiles {
         let mut watches: BTreeMap<String, (BTreeSet<String>, AbortOnDropHandle<()>)> = BTreeMap::new();
         loop {
             let mut now = named.borrow_and_update().clone();
+            self.shared.board.update_config(|config| config.secrets.retain(|name, _| now.contains_key(name)));
             let beyond = now.keys().nth(SECRETS_MAX).cloned().map(|first| now.split_off(&first)).unwrap_or_default();
             watches.retain(|name, (keys, _)| now.get(name) == Some(keys));
             self.shared.forget(&now).await;
@@ -130,7 +131,9 @@ impl Shared {
             needed.iter().filter_map(|key| Some((key.as_str(), found(&key)?.0.as_slice()))).collect();
         let root = self.dir.join(name);
         let complete = files.len() == needed.len();
-        if (complete || !secret_dir::exists(&root)) && secret_dir::write(&root, &files)? && complete {
+        // Half of a pair does not take the place of a whole one.
+        let better = complete || !secret_dir::exists(&root);
+        if better && secret_dir::write(&root, &files)? {
             tracing::info!(secret = name, namespace = self.namespace, "Secret written");
         }
         let missing: Vec<_> = needed.iter().filter(|key| found(key).is_none()).map(String::as_str).collect();
@@ -159,9 +162,8 @@ impl Shared {
         }
     }
 
-    /// Removes the files of all that `now` does not name, and what was said of them.
+    /// Removes the files of all that `now` does not name.
     async fn forget(self: &Arc<Self>, now: &Named) {
-        self.board.update_config(|config| config.secrets.retain(|name, _| now.contains_key(name)));
         let (shared, now) = (Arc::clone(self), now.keys().cloned().collect::<BTreeSet<_>>());
         let removed = tokio::task::spawn_blocking(move || {
             let mut wanted = shared.wanted();
