@@ -215,9 +215,10 @@ async fn only_so_many_secrets_are_followed_and_the_rest_is_named() {
     let name = |number: usize| format!("s-{number:03}");
     let named: Secrets = (0..=SECRETS_MAX).map(|number| (name(number), BTreeSet::from(["k".to_owned()]))).collect();
     let (_sender, named) = watch::channel(named);
+    let beyond = name(SECRETS_MAX);
     let last = tokio::select! {
         never = files.follow(named) => match never {},
-        said = said(&board, &name(SECRETS_MAX)) => said,
+        said = said(&board, &beyond) => said,
     };
     assert!(last.contains("more than 64") && last.contains("mount them"), "{last}");
 }
