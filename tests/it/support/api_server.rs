@@ -118,13 +118,14 @@ impl ApiServer {
     /// From now on a resource (`configmaps`) is refused with 403, or not any more; watches that stand are cut.
     pub async fn forbid(&mut self, resource: &str, forbidden: bool) {
         self.stop();
-        let mut state = self.state.lock();
-        if forbidden {
-            state.forbidden.insert(resource.to_owned())
-        } else {
-            state.forbidden.remove(resource)
-        };
-        drop(state);
+        {
+            let mut state = self.state.lock();
+            if forbidden {
+                state.forbidden.insert(resource.to_owned())
+            } else {
+                state.forbidden.remove(resource)
+            };
+        }
         self.restart().await;
     }
 
