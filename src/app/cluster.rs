@@ -7,12 +7,7 @@ use tokio::sync::watch;
 
 use crate::{
     base::watch::FileWatcher,
-    config::{
-        FileStore, Secrets, Served,
-        file::FileSource,
-        source::ConfigSource,
-        store::{ConfigStore, ReadOnly},
-    },
+    config::{FileStore, Secrets, Served, file::FileSource, source::ConfigSource, store::ConfigStore},
     model::{kubernetes::ConfigMapKey, status::StatusBoard},
 };
 
@@ -114,7 +109,7 @@ pub(super) async fn parts(
                 let base_dir = std::env::current_dir()?;
                 let source = crate::config::configmap::ConfigMapSource::new(client.clone(), at.clone(), base_dir);
                 let sentence = format!("it is the ConfigMap {}/{}; change that instead", at.namespace, at.name);
-                (Box::new(source), Arc::new(ReadOnly { sentence }))
+                (Box::new(source), Arc::new(crate::config::store::ReadOnly { sentence }))
             }
         };
         let files = secrets.namespace.as_ref().map(|namespace| {
