@@ -12,7 +12,10 @@ use clap::{
 use url::Url;
 
 pub use self::emulator::{Camera, CameraAuth, Demo};
-use crate::telemetry::logs::{Format, LogOptions};
+use crate::{
+    model::kubernetes::{ConfigMapKey, check_namespace},
+    telemetry::logs::{Format, LogOptions},
+};
 
 /// Stopped as asked.
 pub const EXIT_OK: u8 = 0;
@@ -25,6 +28,10 @@ pub const EXIT_INTERNAL: u8 = 70;
 /// The configuration is unusable (EX_CONFIG).
 pub const EXIT_CONFIG: u8 = 78;
 
+/// What charts call the namespace of the pod in the environment.
+pub const POD_NAMESPACE: &str = "POD_NAMESPACE";
+/// Where Secrets lie by default: below the directory where charts mount the configuration.
+pub const SECRETS_DIR: &str = "/etc/onvif-uplink/secrets";
 /// The longest grace period: Kubernetes' own is seldom more than minutes.
 pub const GRACE_MAX: Duration = Duration::from_secs(3600);
 /// More shards than any machine needs; a typing error must not start a million threads.
@@ -63,8 +70,11 @@ Examples:
   onvif-uplink run --config /etc/onvif-uplink/uplinks.yaml
   ONVIF_UPLINK_CONFIG=uplinks.yaml onvif-uplink run --admin 0.0.0.0:9600
   onvif-uplink run --config uplinks.yaml --onvif 127.0.0.1:8899
+  onvif-uplink run --configmap cams/uplinks --secrets api
 
-With --onvif, ONVIF tools beside the device can set its uplinks.
+With --onvif, ONVIF tools beside the device can set its uplinks. With
+--configmap and --secrets api, configuration and Secrets come over the API of
+Kubernetes.
 A bad configuration does not end it: it says so in log, metric and status, and
 takes the mended file at once.")]
     Run(Run),
@@ -153,8 +163,26 @@ impl Logging {
 #[derive(Clone, Debug, Args)]
 pub struct Run {
     /// Configuration file; watched, it may appear later
-    #[arg(long, env = "ONVIF_UPLINK_CONFIG", value_name = "FILE")]
-    pub config: PathBuf,
+    #[arg(
+        long,
+        env = "ONVIF_UPLINK_CONFIG",
+        value_name = "FILE",
+        required_unless_present = "configmap",
+        conflicts_with = "configmap"
+    )]
+    pub config: Option<PathBuf>,
+    /// Configuration in a ConfigMap, followed over the API of Kubernetes; KEY is uplinks.yaml by default
+    #[arg(long, env = "ONVIF_UPLINK_CONFIGMAP", value_name = "NAMESPACE/NAME[/KEY]", value_parser = ConfigMapKey::parse)]
+    pub configmap: Option<ConfigMapKey>,
+    /// Where the Secrets lie that the configuration names, as SECRET/KEY below this directory
+    #[arg(long, env = "ONVIF_UPLINK_SECRETS_DIR", value_name = "DIR", default_value = SECRETS_DIR)]
+    pub secrets_dir: PathBuf,
+    /// How they come there: mounted by the pod, or followed over the API and written to the directory
+    #[arg(long, env = "ONVIF_UPLINK_SECRETS", value_enum, default_value = "mounted")]
+    pub secrets: Secrets,
+    /// Namespace of the pod by the usual name (downward API), for Secrets where --configmap does not name one.
+    #[arg(skip = std::env::var(POD_NAMESPACE).ok())]
+    pub pod_namespace: Option<String>,
     /// Where /livez, /readyz, /metrics and /status are served
     #[arg(long, env = "ONVIF_UPLINK_ADMIN", value_name = "ADDR", default_value = "127.0.0.1:9600")]
     pub admin: SocketAddr,
@@ -176,6 +204,43 @@ pub struct Run {
     /// The log.
     #[command(flatten)]
     pub logging: Logging,
+}
+
+/// How the Secrets come that the configuration names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Secrets {
+    /// Volumes of the pod
+    #[default]
+    Mounted,
+    /// Followed by name over the API of Kubernetes
+    Api,
+}
+
+impl Run {
+    /// The namespace of the Secrets that are followed over the API; `None` if none are.
+    pub fn secrets_namespace(&self) -> Option<&str> {
+        let of_configmap = self.configmap.as_ref().map(|at| at.namespace.as_str());
+        of_configmap.or(self.pod_namespace.as_deref()).filter(|_| self.secrets == Secrets::Api)
+    }
+
+    /// What clap cannot say of single flags.
+    fn check(&self) -> Result<(), String> {
+        let api = self.secrets == Secrets::Api;
+        if !cfg!(feature = "kubernetes") && (api || self.configmap.is_some()) {
+            return Err(
+                "this program was built without the feature `kubernetes`; --configmap and --secrets api need it"
+                    .to_owned(),
+            );
+        }
+        match (api, self.secrets_namespace()) {
+            (true, None) => {
+                Err("--secrets api needs a namespace: set POD_NAMESPACE (metadata.namespace by the downward API) or use --configmap"
+                    .to_owned())
+            }
+            (true, Some(namespace)) => check_namespace(namespace).map(drop),
+            (false, _) => Ok(()),
+        }
+    }
 }
 
 /// What of a device's certificate names it.
@@ -294,6 +359,9 @@ pub struct Check {
     /// With --connect: file with USER:PASSWORD for the proxy that HTTPS_PROXY names
     #[arg(long, env = "ONVIF_UPLINK_PROXY_CREDENTIALS_FILE", value_name = "FILE")]
     pub proxy_credentials_file: Option<PathBuf>,
+    /// Where the Secrets lie that the configuration names, as SECRET/KEY below this directory
+    #[arg(long, env = "ONVIF_UPLINK_SECRETS_DIR", value_name = "DIR", default_value = SECRETS_DIR)]
+    pub secrets_dir: PathBuf,
     /// Print the JSON Schema of the configuration instead
     #[arg(long, env = "ONVIF_UPLINK_PRINT_SCHEMA", action = ArgAction::SetTrue, value_parser = BoolishValueParser::new())]
     pub print_schema: bool,
@@ -331,6 +399,9 @@ where
              give --front-token-file FILE, or --front-open if that is wanted"
         );
         return Err(Cli::command().error(ErrorKind::MissingRequiredArgument, sentence));
+    }
+    if let Command::Run(run) = &cli.command {
+        run.check().map_err(|sentence| Cli::command().error(ErrorKind::InvalidValue, sentence))?;
     }
     Ok(cli)
 }
