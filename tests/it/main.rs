@@ -13,6 +13,7 @@ mod gateway;
 mod h2c;
 mod hostile;
 mod isolation;
+mod lifecycle;
 mod linger;
 mod long_life;
 mod metrics;
