@@ -156,8 +156,7 @@ impl App {
         };
         let admin = Admin::bind(options.admin, Arc::new(state)).await?;
 
-        let watcher = FileWatcher::start();
-        let network = NetworkWatch::start();
+        let (watcher, network) = (FileWatcher::start(), NetworkWatch::start());
         let reach = Reach::new(options.proxies);
         let authorizers = authorizers(&watcher, &reach);
         let accounts = Accounts::new(Arc::clone(&watcher), Arc::clone(&board));

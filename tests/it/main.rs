@@ -34,5 +34,7 @@ mod tls_choices;
 mod tokens;
 mod uplink_service;
 mod user_levels;
+#[cfg(feature = "kubernetes")]
+mod visible;
 mod websocket;
 mod wss;
