@@ -1,7 +1,7 @@
 # The commands of the house. `make help` lists them. The tests against real parts use the binary of `make demo`: one build
 # for both, fast enough for video.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-rust test-real test-video lint bench bench-ways bench-video image image-root install-test-tools
+.PHONY: help demo test test-rust test-real test-video lint bench bench-ways bench-video bench-onvif image image-root install-test-tools
 
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 VENV_PYTHON := $(TARGET_DIR)/venv/bin/python
@@ -44,6 +44,10 @@ bench-ways: ## how uplinks come up and come back: time to Online, a fleet of 10 
 bench-video: ## what an uplink does to video, beside the same cameras without it (minutes); ARGS=--quick
 	cargo build --locked --profile bench --bin onvif-uplink
 	python3 benches/video.py --binary $(TARGET_DIR)/release/onvif-uplink $(ARGS)
+
+bench-onvif: ## what user levels, the device's credentials and rewriting cost, beside the same uplink without them (minutes)
+	cargo build --locked --profile bench --bin onvif-uplink
+	python3 benches/onvif.py --binary $(TARGET_DIR)/release/onvif-uplink $(ARGS)
 
 image: ## build the container image (needs docker with buildx); IMAGE=name:tag
 	docker buildx build --load --build-arg REVISION="$$(git rev-parse HEAD)" -t $(IMAGE) .

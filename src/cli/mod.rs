@@ -50,17 +50,17 @@ pub const CLOCK_SKEW_MAX: i64 = 10 * 365 * 86_400;
 
 const EXAMPLES: &str = "\
 Examples:
-  onvif-uplink demo                                  everything in one process, nothing to install
-  onvif-uplink check uplinks.yaml                    say all that is wrong with a configuration
-  onvif-uplink run --config uplinks.yaml             the sidecar beside a camera or NVR
-  onvif-uplink check --connect uplinks.yaml          try each uplink once and say what is in its way
-  onvif-uplink status                                what a running sidecar does
-  onvif-uplink healthcheck --ready                   whether it is ready, for probes in images without a shell
+  onvif-uplink demo                          all in one process, no installation
+  onvif-uplink check uplinks.yaml            all that is wrong with a document
+  onvif-uplink run --config uplinks.yaml     the sidecar beside a camera or NVR
+  onvif-uplink check --connect uplinks.yaml  what is in the way of each uplink
+  onvif-uplink status                        what a running sidecar does
+  onvif-uplink healthcheck --ready           whether it is ready, for probes
+  onvif-uplink connect camera-1 22           a port of a device, by the gateway
 
-  onvif-uplink connect camera-1 22                   a port of a device, through the gateway
-
-Exit codes: 0 stopped as asked, 64 wrong arguments, 69 an uplink did not come up (check --connect), no way to the device
-(connect) or not ready (healthcheck), 70 internal error, 78 configuration unusable.";
+Exit codes: 0 stopped as asked, 64 wrong arguments, 69 an uplink did not come up
+(check --connect), no way to the device (connect) or not ready (healthcheck),
+70 internal error, 78 configuration unusable.";
 
 /// ONVIF Uplink for cameras and NVRs that do not speak it.
 #[derive(Clone, Debug, Parser)]
@@ -78,19 +78,23 @@ pub enum Command {
     #[command(after_help = "\
 Examples:
   onvif-uplink run --config /etc/onvif-uplink/uplinks.yaml
-  ONVIF_UPLINK_CONFIG=/etc/onvif-uplink/uplinks.yaml onvif-uplink run --admin 0.0.0.0:9600
-  onvif-uplink run --config uplinks.yaml --onvif 127.0.0.1:8899      uplinks can be set by ONVIF tools
-  onvif-uplink run --configmap cams/uplinks --secrets api            configuration and Secrets over the API of Kubernetes
+  ONVIF_UPLINK_CONFIG=uplinks.yaml onvif-uplink run --admin 0.0.0.0:9600
+  onvif-uplink run --config uplinks.yaml --onvif 127.0.0.1:8899
+  onvif-uplink run --configmap cams/uplinks --secrets api
 
-A bad configuration does not end it: it says so in log, metric and status, and takes the mended file at once.")]
+With --onvif, ONVIF tools beside the device can set its uplinks.
+A bad configuration does not end it: it says so in log, metric and status, and
+takes the mended file at once.")]
     Run(Run),
     /// The cloud end: accept uplinks and let ordinary HTTP clients reach the devices behind them
     #[command(after_help = "\
-Example:
-  onvif-uplink gateway --listen 0.0.0.0:8443 --cert tls.crt --key tls.key --client-ca devices.crt --front 127.0.0.1:8800
+Examples:
+  onvif-uplink gateway --listen 0.0.0.0:8443 --cert tls.crt --key tls.key \\
+      --client-ca devices.crt --front 127.0.0.1:8800
   curl http://127.0.0.1:8800/camera-1/onvif/device_service
-  onvif-uplink gateway --listen 0.0.0.0:8443 --cert tls.crt --key tls.key --front 127.0.0.1:8800 \\
-      --token-jwks https://idp.example.com/jwks --token-issuer https://idp.example.com --token-audience uplink
+  onvif-uplink gateway --listen 0.0.0.0:8443 --cert tls.crt --key tls.key \\
+      --front 127.0.0.1:8800 --token-jwks https://idp.example.com/jwks \\
+      --token-issuer https://idp.example.com --token-audience uplink
   onvif-uplink gateway … --rtsp 127.0.0.1:8554
   ffplay -rtsp_transport tcp rtsp://127.0.0.1:8554/camera-1/stream")]
     Gateway(Box<Gateway>),
@@ -98,11 +102,14 @@ Example:
     #[command(after_help = "\
 Examples:
   onvif-uplink connect camera-1 554 --listen 127.0.0.1:8554
-  ssh -o ProxyCommand='onvif-uplink connect nvr-1 22 --gateway https://gw.example.com --token-file token' admin@nvr-1
+  export ONVIF_UPLINK_GATEWAY=https://gw.example.com
+  ssh -o ProxyCommand='onvif-uplink connect nvr-1 22' admin@nvr-1
 
-The sidecar opens only the ports that its configuration lists for the device (connectPorts); none by default. Without --listen
-the command ends when the device closes; with --listen it goes on until it is stopped, and each connection to the local port is
-one to the device. Ends with 69 if the gateway, the device or the port cannot be reached.")]
+The sidecar opens only the ports that its configuration lists for the device
+(connectPorts); none by default. Without --listen the command ends when the
+device closes; with --listen it goes on until it is stopped, and each connection
+to the local port is one to the device. Ends with 69 if the gateway, the device
+or the port cannot be reached.")]
     Connect(Connect),
     /// Validate a configuration: 0, or 78 and each error on its own line, FILE:LINE:COLUMN: path: sentence
     #[command(after_help = "\
@@ -111,10 +118,13 @@ Examples:
   onvif-uplink check --connect uplinks.yaml
   onvif-uplink check --print-schema > uplinks.schema.json
 
-With --connect each uplink is walked once through its phases: authorize (certificate or token), resolve, dial, proxy, TLS,
-upgrade, preface. The table says what was tried, what came back and what to do; a clock that is off is named. The exit code
-is 0 if all came up, 69 if one did not, 78 if the configuration is wrong. The device is not asked for anything. A remote
-that keeps one session per device may end the one of a running sidecar, which then dials again.")]
+With --connect each uplink is walked once through its phases: authorize
+(certificate or token), resolve, dial, proxy, TLS, upgrade, preface. The table
+says what was tried, what came back and what to do; a clock that is off is
+named. The exit code is 0 if all came up, 69 if one did not, 78 if the
+configuration is wrong. The device is not asked for anything. A remote that
+keeps one session per device may end the one of a running sidecar, which then
+dials again.")]
     Check(Check),
     /// Ask a running sidecar for its uplinks
     #[command(after_help = "\
@@ -124,12 +134,13 @@ Examples:
     Status(Status),
     /// Ask a running process whether it is alive, for images without a shell: 0, or 69 and the reason
     #[command(after_help = "\
-Examples:
-  onvif-uplink healthcheck                                    exec probe of a pod, HEALTHCHECK of docker-compose
+Examples, for an exec probe or the healthcheck of docker-compose:
+  onvif-uplink healthcheck
   onvif-uplink healthcheck --ready
-  onvif-uplink healthcheck --admin 127.0.0.1:9601             a gateway
+  onvif-uplink healthcheck --admin 127.0.0.1:9601
 
-Ends with 0 if the process is alive (with --ready: ready), 69 if it says that it is not, 70 if it does not answer.")]
+Ends with 0 if the process is alive (with --ready: ready), 69 if it says that it
+is not, 70 if it does not answer.")]
     Healthcheck(Healthcheck),
     /// The camera emulator alone
     #[command(after_help = "\
@@ -139,9 +150,12 @@ Examples:
   ffplay -rtsp_transport tcp rtsp://127.0.0.1:8554/stream")]
     Camera(Camera),
     /// Camera emulator, sidecar and gateway in one process, with a throw-away PKI
-    #[command(
-        after_help = "Example:\n  onvif-uplink demo --front 127.0.0.1:8800\n  then open http://127.0.0.1:8800/camera-1/ in a browser, rtsp://127.0.0.1:8554/camera-1/stream in a player"
-    )]
+    #[command(after_help = "\
+Example:
+  onvif-uplink demo --front 127.0.0.1:8800
+
+Then open http://127.0.0.1:8800/camera-1/ in a browser and
+rtsp://127.0.0.1:8554/camera-1/stream in a player.")]
     Demo(Demo),
 }
 

@@ -215,6 +215,18 @@ fn wrong_arguments_end_with_64_and_help_with_0() {
 }
 
 #[test]
+fn what_follows_the_flags_in_a_help_fits_a_terminal_of_80_columns() {
+    let mut command = Cli::command();
+    command.build();
+    let helps = std::iter::once(&command).chain(command.get_subcommands());
+    let notes: Vec<_> = helps.filter_map(|command| command.get_after_help()).map(ToString::to_string).collect();
+    assert_eq!(notes.len(), 1 + command.get_subcommands().count());
+    for line in notes.iter().flat_map(|note| note.lines()) {
+        assert!(line.chars().count() <= 80, "{line}");
+    }
+}
+
+#[test]
 fn durations_have_a_number_a_unit_and_a_bound() {
     assert_eq!(grace_period("500ms"), Ok(Duration::from_millis(500)));
     assert_eq!(grace_period("0s"), Ok(Duration::ZERO));
