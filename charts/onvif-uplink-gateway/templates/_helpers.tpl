@@ -44,9 +44,6 @@ annotations:
 {{- end }}
 {{- end -}}
 
-{{- $values | toJson -}}
-{{- end -}}
-
 {{- define "onvif-uplink-gateway.serviceAccountName" -}}
 {{- if .Values.serviceAccount.create -}}
 {{- .Values.serviceAccount.name | default (include "onvif-uplink-gateway.fullname" .) -}}
