@@ -51,13 +51,14 @@ def read_values(file):
             path = tuple(key for _, key in parents)
             mark = re.search(r"#.*?@(.+)$", match["rest"])
             inside = any(value.path == path[: len(value.path)] and opaque(value) for value in values)
+            if inside:
+                continue
             default = document
             for key in path:
                 default = default[key]
-            if not inside and (text or isinstance(default, dict)):
-                values.append(Value(path, default, " ".join(text), mark[1].strip() if mark else ""))
-            elif not inside:
+            if not text and not isinstance(default, dict):
                 raise SystemExit(f"{file}:{number}: {'.'.join(path)} has no description: write `# -- …` above it")
+            values.append(Value(path, default, " ".join(text), mark[1].strip() if mark else ""))
             text = []
         elif not stripped:
             text = []
