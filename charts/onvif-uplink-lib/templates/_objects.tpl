@@ -75,12 +75,12 @@ automountServiceAccountToken: false
 - apiGroups: [""]
   resources: [configmaps]
   resourceNames: [{{ include "onvif-uplink-lib.statusName" . }}]
-  verbs: [get, patch]
+  verbs: [patch]
 {{- end }}
 {{- if $v.status.annotation }}
 - apiGroups: [""]
   resources: [pods]
-  verbs: [get, patch]
+  verbs: [patch]
 {{- end }}
 {{- end -}}
 
