@@ -11,6 +11,7 @@ import os
 import pathlib
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -255,7 +256,7 @@ class Monitoring(unittest.TestCase):
             run(promtool, "check", "rules", files / "rules.yaml")
             run(promtool, "test", "rules", files / "rules_test.yaml")
 
-    def test_alerts_and_dashboards_ask_only_for_metrics_that_are_served_or_documented(self):
+    def test_alerts_and_dashboards_ask_only_for_metrics_that_are_served_and_documented(self):
         served, documented = served_metrics(), set(re.findall(r"`((?:onvif_uplink|process)_\w+)", (ROOT / "docs/operations.md").read_text()
                                                               + (ROOT / "docs/gateway.md").read_text()))
         self.assertIn("onvif_uplink_state", served)
@@ -270,39 +271,57 @@ class Monitoring(unittest.TestCase):
             for expression in expressions:
                 asked |= set(re.findall(r"\b(?:onvif_uplink|process)_\w+", expression))
             self.assertTrue(asked)
-            # Series that need an event (a failure, a wait) are not there yet in a quiet demo: their family must be.
-            self.assertEqual(asked - served, set(), f"{file}: not served")
-            self.assertEqual(asked - documented, set(), f"{file}: not documented")
+            with self.subTest(file=file.name):
+                self.assertEqual(asked - served, set(), "not served")
+                self.assertEqual(asked - documented, set(), "not documented")
 
 
 def served_metrics():
-    """Names that a running sidecar and gateway serve, those included that are announced and have no series yet."""
+    """Names that a running sidecar and a running gateway serve, those included that are announced and have no series yet."""
     with tempfile.TemporaryDirectory() as directory:
-        log = open(pathlib.Path(directory) / "log", "w+")
-        demo = subprocess.Popen([BINARY, "demo", "--front", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--dir", directory], stdout=log, stderr=subprocess.STDOUT)
+        pki = f"{directory}/pki"
+        demo = ["demo", "--front", "127.0.0.1:0", "--rtsp", "127.0.0.1:0", "--dir", directory]
+        names = scrape(demo, r"curl http://(127\.0\.0\.1:\d+)/metrics[\s\S]+Online", directory)
+        gateway = ["gateway", "--listen", "127.0.0.1:0", "--cert", f"{pki}/gateway.crt", "--key", f"{pki}/gateway.key", "--client-ca",
+                   f"{pki}/ca.crt", "--front", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--log-format", "json"]
+        return names | scrape(gateway, r'"admin":"([^"]+)"', directory)
+
+
+def scrape(arguments, address, directory):
+    """Starts the program, waits until its output has the address, and reads the names of its metrics."""
+    with open(pathlib.Path(directory) / "log", "w+") as log:
+        process = subprocess.Popen([BINARY, *arguments], stdout=log, stderr=subprocess.STDOUT)
         try:
-            return scrape(demo, log)
+            deadline = time.monotonic() + 30
+            while time.monotonic() < deadline and process.poll() is None:
+                log.seek(0)
+                text = log.read()
+                if found := re.search(address, text):
+                    provoke(text)
+                    return metric_names(urllib.request.urlopen(f"http://{found[1]}/metrics", timeout=5).read().decode())
+                time.sleep(0.1)
+            raise AssertionError(f"{arguments[0]} did not come up:\n{text}")
         finally:
-            demo.terminate()
-            demo.wait(timeout=60)
+            process.terminate()
+            process.wait(timeout=60)
 
 
-def scrape(demo, log):
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline and demo.poll() is None:
-        log.seek(0)
-        text = log.read()
-        addresses = set(re.findall(r"http://127\.0\.0\.1:\d+(?=/(?:metrics|status))", text))
-        if "Online" in text and addresses:
-            names = set()
-            for address in addresses:
-                page = urllib.request.urlopen(f"{address}/metrics", timeout=5).read().decode()
-                for name, kind in re.findall(r"^# TYPE (\S+) (\S+)", page, re.M):
-                    names |= {name, name + "_total"} if kind == "counter" else {name, name + "_info"} if kind == "info" else {name}
-                names |= set(re.findall(r"^([a-z]\w+)", page, re.M))
-            return names
-        time.sleep(0.1)
-    raise AssertionError(f"the demo did not come up:\n{text}")
+def provoke(text):
+    """Some series begin with the first event: a request and a refused tunnel at the gateway's front, a device without TLS."""
+    if listen := re.search(r'"listen":"127.0.0.1:(\d+)","front":"127.0.0.1:(\d+)"', text):
+        for port, line in ((listen[1], b"no TLS\r\n\r\n"), (listen[2], b"GET /devices HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"),
+                           (listen[2], b"CONNECT camera-1:554 HTTP/1.1\r\nhost: camera-1:554\r\n\r\n")):
+            with socket.create_connection(("127.0.0.1", int(port)), timeout=10) as connection:
+                connection.sendall(line)
+                connection.settimeout(10)
+                connection.recv(4096)
+
+
+def metric_names(page):
+    names = set(re.findall(r"^([a-z]\w+)", page, re.M))
+    for name, kind in re.findall(r"^# TYPE (\S+) (\S+)", page, re.M):
+        names.add(name + {"counter": "_total", "info": "_info"}.get(kind, ""))
+    return names
 
 
 class Result(unittest.TextTestResult):
