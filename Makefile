@@ -27,16 +27,16 @@ test-video: ## 25 frames/s through the uplink without a lost one, for SECONDS=18
 	cargo build --locked --profile demo --no-default-features --bin onvif-uplink
 	VIDEO_SECONDS=$(or $(SECONDS),1800) $(or $(wildcard $(VENV_PYTHON)),python3) tests/real/run.py LongVideo
 
-.PHONY: test-charts
-test-charts: ## charts and manifests without a cluster (Helm and its checkers by `make kube-tools`)
-	$(if $(ONVIF_UPLINK),,cargo build --locked --profile demo --bin onvif-uplink)
-	$(or $(wildcard $(VENV_PYTHON)),python3) tests/charts/run.py $(ARGS)
-
 lint: ## formatting, clippy for both feature sets, licences and sources of the dependencies
 	cargo fmt --all -- --check
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo clippy --locked --all-targets --no-default-features -- -D warnings
 	tests/deny.sh
+
+.PHONY: test-charts
+test-charts: ## charts and manifests without a cluster (Helm and its checkers by `make kube-tools`)
+	$(if $(ONVIF_UPLINK),,cargo build --locked --profile demo --bin onvif-uplink)
+	$(or $(wildcard $(VENV_PYTHON)),python3) tests/charts/run.py $(ARGS)
 
 bench: ## compare with plain nginx TLS and stunnel on this machine (minutes)
 	cargo build --locked --profile bench --bin onvif-uplink
