@@ -226,7 +226,7 @@ class Schema(unittest.TestCase):
         dependencies()
 
     def test_schemas_and_readmes_are_those_of_the_values_and_the_program(self):
-        run(ROOT / "scripts" / "charts.py", "--check", "--onvif-uplink", BINARY)
+        run(sys.executable, ROOT / "scripts" / "charts.py", "--check", "--onvif-uplink", BINARY)
 
     def test_typos_and_impossible_values_are_refused_with_their_place(self):
         chart = CHARTS["onvif-uplink"]
