@@ -33,6 +33,11 @@ lint: ## formatting, clippy for both feature sets, licences and sources of the d
 	cargo clippy --locked --all-targets --no-default-features -- -D warnings
 	tests/deny.sh
 
+.PHONY: test-charts
+test-charts: ## charts and manifests without a cluster (Helm and its checkers by `make kube-tools`)
+	$(if $(ONVIF_UPLINK),,cargo build --locked --profile demo --bin onvif-uplink)
+	$(or $(wildcard $(VENV_PYTHON)),python3) tests/charts/run.py $(ARGS)
+
 bench: ## compare with plain nginx TLS and stunnel on this machine (minutes)
 	cargo build --locked --profile bench --bin onvif-uplink
 	python3 benches/bench.py --binary $(TARGET_DIR)/release/onvif-uplink $(ARGS)

@@ -4,7 +4,7 @@
 # foreign remote, gRPC and Node.js, from npm (pinned) the authorization server and an ONVIF client, from crates.io a camera.
 set -eu
 cd "$(dirname "$0")/.."
-packages="nginx-light stunnel4 motion ffmpeg chromium nghttp2-client nghttp2-server wrk tinyproxy-bin microsocks iproute2 curl openssl python3-venv binutils gcc libc6-dev make procps ca-certificates apache2-bin"
+packages="nginx-light stunnel4 motion ffmpeg chromium nghttp2-client nghttp2-server wrk tinyproxy-bin microsocks iproute2 curl openssl python3-venv binutils gcc libc6-dev make procps ca-certificates apache2-bin prometheus python3-yaml"
 # Video: GStreamer's RTSP server as camera (by Debian's own python3, which has its bindings) and as player.
 packages="$packages python3-gi gir1.2-gst-rtsp-server-1.0 gir1.2-gst-plugins-base-1.0 gstreamer1.0-rtsp gstreamer1.0-tools gstreamer1.0-libav"
 packages="$packages gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly g++ openssh-client openssh-server"
