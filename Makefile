@@ -1,7 +1,7 @@
 # The commands of the house. `make help` lists them. The tests against real parts use the binary of `make demo`: one build
 # for both, fast enough for video.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-rust test-real test-video lint bench bench-ways bench-video image image-root install-test-tools
+.PHONY: help demo test test-rust test-real test-video test-kube lint bench bench-ways bench-video image image-root install-test-tools kube-tools
 
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 VENV_PYTHON := $(TARGET_DIR)/venv/bin/python
@@ -26,6 +26,11 @@ test-real: ## only the tests against parts that we did not write (CI=true: a mis
 test-video: ## 25 frames/s through the uplink without a lost one, for SECONDS=1800 (half an hour)
 	cargo build --locked --profile demo --no-default-features --bin onvif-uplink
 	VIDEO_SECONDS=$(or $(SECONDS),1800) $(or $(wildcard $(VENV_PYTHON)),python3) tests/real/run.py LongVideo
+
+# The image of the tests holds the binary that ONVIF_UPLINK names; the Kubernetes client is in the default features only.
+test-kube: ## the tests on a real one-node Kubernetes (needs root and `make kube-tools`)
+	$(if $(ONVIF_UPLINK),,cargo build --locked --profile demo --bin onvif-uplink)
+	$(or $(wildcard $(VENV_PYTHON)),python3) tests/kube/run.py $(ARGS)
 
 lint: ## formatting, clippy for both feature sets, licences and sources of the dependencies
 	cargo fmt --all -- --check
@@ -53,3 +58,6 @@ image-root: ## prove the image's contents without an engine: the static binary i
 
 install-test-tools: ## install what the tests use (Debian packages, a Python environment under target/)
 	tests/install-tools.sh
+
+kube-tools: ## build Helm, its checkers and the parts of a Kubernetes node from pinned Go modules (12 minutes the first time)
+	tests/build-tools.sh
