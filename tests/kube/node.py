@@ -6,6 +6,7 @@ service address of the API server works, because the node has that address itsel
 
 import functools
 import hashlib
+import json
 import os
 import pathlib
 import shutil
@@ -173,6 +174,12 @@ class Node:
             raise OSError(f"{program} {' '.join(map(str, arguments))}: {done.stderr.strip()} {done.stdout.strip()}")
         return done.stdout
 
+    def asked(self, account):
+        """What a ServiceAccount, `NAMESPACE:NAME`, asked of the API server so far: the audit's entries."""
+        log = HOME / "audit.log"
+        entries = map(json.loads, log.read_text().splitlines() if log.exists() else [])
+        return [entry for entry in entries if entry["user"]["username"] == f"system:serviceaccount:{account}"]
+
     def _credentials(self):
         authority = Pki(HOME / "pki")
         authority.leaf("apiserver", "/CN=kube-apiserver", f"IP:{ADDRESS},IP:127.0.0.1,IP:{SERVICE},DNS:kubernetes.default.svc", "serverAuth")
@@ -202,7 +209,8 @@ class Node:
                 f"--kubelet-certificate-authority={etc}/ca.crt", "--kubelet-preferred-address-types=InternalIP",
                 "--service-account-issuer=https://kubernetes.default.svc", f"--service-account-key-file={etc}/sa.pub",
                 f"--service-account-signing-key-file={etc}/sa.key", "--authorization-mode=Node,RBAC",
-                "--service-cluster-ip-range=10.96.0.0/16", "--endpoint-reconciler-type=none", "--allow-privileged=true"],
+                "--service-cluster-ip-range=10.96.0.0/16", "--endpoint-reconciler-type=none", "--allow-privileged=true",
+                "--audit-policy-file=audit.yaml", "--audit-log-path=audit.log", "--audit-log-mode=blocking"],
             "kube-controller-manager": [
                 BIN / "kube-controller-manager", *managers, f"--service-account-private-key-file={etc}/sa.key",
                 f"--root-ca-file={etc}/ca.crt"],
@@ -222,7 +230,7 @@ class Node:
                 (controller / NAME).mkdir(exist_ok=True)
             for file in ("cpuset.cpus", "cpuset.mems"):  # a new group of cpuset has none, and nothing can run there
                 (CGROUPS / "cpuset" / NAME / file).write_text((CGROUPS / "cpuset" / file).read_text())
-        for name in ("containerd.toml", "kubelet.yaml", "cni.json"):
+        for name in ("containerd.toml", "kubelet.yaml", "audit.yaml", "cni.json"):
             text = (here / "etc" / name).read_text()
             for word, value in (("@HOME@", HOME), ("@ADDRESS@", ADDRESS), ("@PODS@", PODS), ("@CGROUP_ROOT@", root)):
                 text = text.replace(word, str(value))

@@ -1,10 +1,13 @@
 """The sidecar that follows its ConfigMap over the API of a real API server, with a Role for that one name and nothing more."""
 
+import time
+
 from api import READ, ApiCase, Client, rule
 from kube import NODE, Download, configuration
 from support import get, wait_for
 
 EDITS = 1000
+REST_SECONDS = 15  # shorter than a watch lasts
 # What a sidecar may hold more after so many edits than before: pages of the allocator, no documents.
 GROWTH_BYTES = 16 << 20
 
@@ -43,6 +46,16 @@ class Api(ApiCase):
                 ("DELETE", f"{here}/configmaps/uplinks", None), ("GET", "/api/v1/namespaces/kube-system/configmaps", None)):
             with self.subTest(method=method, path=path):
                 self.assertEqual(mine.ask(method, path, body)[0], 403)
+
+    def test_it_asks_for_nothing_that_its_role_does_not_give_and_polls_nothing(self):
+        self.online(self.api_pod())
+        account = f"{self.namespace}:camera"
+        before = wait_for("the watch stands", lambda: [e for e in NODE.asked(account) if e["verb"] == "watch"] and NODE.asked(account))
+        time.sleep(REST_SECONDS)  # the time without requests is what is measured
+        entries = NODE.asked(account)
+        self.assertEqual({e["responseStatus"]["code"] for e in entries}, {200}, entries)
+        self.assertEqual({(e["objectRef"]["resource"], e["objectRef"].get("name")) for e in entries}, {("configmaps", "uplinks")})
+        self.assertLessEqual(len(entries) - len(before), 2, "more than the end of one watch and the beginning of another")
 
     def test_a_bad_edit_keeps_the_last_good_set_until_it_is_mended(self):
         address = self.api_pod()
