@@ -56,8 +56,8 @@ class Secrets(ApiCase):
 
     def test_a_secret_that_the_role_does_not_name_is_told_with_the_mend(self):
         address = self.over_the_api()
-        wait_for("the sentence names the Secret", lambda: all(
-            word in json.dumps(self.status(address)) for word in ("secrets", "camera-1", self.namespace)))
+        rule_missing = "resources: [secrets], resourceNames: [camera-1], verbs: [get, list, watch]"
+        wait_for("the sentence gives the rule", lambda: rule_missing in str(self.status(address)["config"]["secrets"]))
         self.grant(rule("configmaps", "uplinks"), rule("secrets", "camera-1"))
         self.online(address, seconds=90)
 
@@ -67,9 +67,12 @@ class Secrets(ApiCase):
         good = self.pair("camera-1")
         self.pki.client("other")
         self.secret("camera-1", good | {"tls.key": self.pki.path("other.key").read_text()})
-        wait_for("the mismatch is told", lambda: "key" in self.kubectl("logs", "camera", "-c", "onvif-uplink").lower().split("online")[-1])
+        wait_for("the mismatch is told", lambda: "key-mismatch" in self.kubectl("logs", "camera", "-c", "onvif-uplink"))
+        self.picture()
         self.kubectl("delete", "secret", "camera-1")
-        wait_for("the loss is told", lambda: "there is no such" in self.kubectl("logs", "camera", "-c", "onvif-uplink")
-                 or "camera-1" in json.dumps(self.status(address)["config"]))
+        told = f"Secret {self.namespace}/camera-1: there is no such Secret; create it"
+        wait_for("the loss is told", lambda: self.status(address)["config"]["secrets"] == [told])
+        self.secret("camera-1", good)
+        wait_for("it is in order again", lambda: "secrets" not in self.status(address)["config"])
         self.assertEqual(self.online(address)["session"]["since"], since)
         self.picture()
