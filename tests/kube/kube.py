@@ -8,6 +8,7 @@ import itertools
 import json
 import pathlib
 import shutil
+import subprocess
 import tempfile
 import threading
 import unittest
@@ -23,6 +24,12 @@ GATEWAY = "gateway.internal"
 UPLINK = f"https://{GATEWAY}:8443/uplink"
 TLS = "/etc/onvif-uplink-tls"
 READY_SECONDS = 40
+
+
+def states(pod):
+    """Container -> its status, init containers included."""
+    status = pod["status"]
+    return {entry["name"]: entry for entry in status.get("initContainerStatuses", []) + status.get("containerStatuses", [])}
 
 
 def named(kind, name, version="v1", **fields):
@@ -141,7 +148,7 @@ class Case(unittest.TestCase):
                 else {"containers": [neighbour, sidecar]})
         return both | {"hostAliases": self.aliases, "volumes": self.volumes()} | more
 
-    def camera_pod(self, name="camera", devices=("camera-1",), text=None, **spec):
+    def camera_pod(self, name="camera", devices=("camera-1",), text=None, seconds=READY_SECONDS, **spec):
         """Certificates, ConfigMap and pod of `devices`; waits until it is Ready and returns its address."""
         self.devices = devices
         for device in devices:
@@ -149,7 +156,11 @@ class Case(unittest.TestCase):
         self.config_map(text or configuration(*devices))
         spec = self.spec(**spec)
         self.pod(name, spec.pop("containers"), **spec)
-        return self.ready(name)
+        return self.ready(name, seconds)
+
+    def last_states(self, pod):
+        """To delete a pod in: afterwards it is what was last seen of its containers."""
+        return LastStates(self.namespace, pod)
 
     def ready(self, pod, seconds=READY_SECONDS):
         """Waits until the pod is Ready and returns its address."""
@@ -213,3 +224,34 @@ class Download:
     def __exit__(self, *_):
         self._stop.set()
         self.thread.join(20)
+
+
+class LastStates(dict):
+    """Container -> the last state that was seen of it while the `with` block ran."""
+
+    def __init__(self, namespace, pod):
+        super().__init__()
+        self.command = [node.BIN / "kubectl", "-n", namespace, "get", "pod", pod, "--watch", "-o", "json"]
+
+    def __enter__(self):
+        self.process = subprocess.Popen(self.command, env=NODE.environment(), stdout=subprocess.PIPE, text=True)
+        self.thread = threading.Thread(target=self._read)
+        self.thread.start()
+        wait_for("the pod is watched", lambda: self)
+        return self
+
+    def _read(self):
+        decoder, text = json.JSONDecoder(), ""
+        for line in self.process.stdout:
+            text += line
+            if line == "}\n":
+                pod, _ = decoder.raw_decode(text)
+                text = ""
+                self.update({name: entry["state"] for name, entry in states(pod).items()})
+
+    def __exit__(self, *_):
+        wait_for("the sidecar ended", lambda: "terminated" in self["onvif-uplink"], 10)
+        self.process.terminate()
+        self.process.wait()
+        self.thread.join(10)
+        self.process.stdout.close()

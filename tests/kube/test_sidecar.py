@@ -2,18 +2,10 @@
 death of its neighbour and its own end."""
 
 import json
-import subprocess
 import threading
 
-import node
-from kube import NODE, Case, Download, camera, configuration, container, named
+from kube import NODE, Case, Download, camera, configuration, container, named, states
 from support import wait_for
-
-
-def states(pod):
-    """Container -> its status, init containers included."""
-    status = pod["status"]
-    return {entry["name"]: entry for entry in status.get("initContainerStatuses", []) + status.get("containerStatuses", [])}
 
 
 class Sidecar(Case):
@@ -132,9 +124,6 @@ class Sidecar(Case):
         self.assertRaises(OSError, self.picture)
         self.assertNotIn("connection-reset", self.kubectl("logs", "gateway"))
 
-    def last_states(self, pod):
-        return LastStates(self.namespace, pod)
-
     def test_a_job_with_the_sidecar_completes(self):
         self.devices = ("camera-1",)
         self.identity("camera-1")
@@ -144,34 +133,3 @@ class Sidecar(Case):
         spec = self.spec(neighbour=work, restartPolicy="Never", automountServiceAccountToken=False)
         self.apply(named("Job", "work", "batch/v1", spec={"template": {"spec": spec}, "backoffLimit": 0}))
         self.kubectl("wait", "--for=condition=Complete", "job/work", "--timeout=50s")
-
-
-class LastStates(dict):
-    """Container -> the last state that was seen of it while the `with` block ran."""
-
-    def __init__(self, namespace, pod):
-        super().__init__()
-        self.command = [node.BIN / "kubectl", "-n", namespace, "get", "pod", pod, "--watch", "-o", "json"]
-
-    def __enter__(self):
-        self.process = subprocess.Popen(self.command, env=NODE.environment(), stdout=subprocess.PIPE, text=True)
-        self.thread = threading.Thread(target=self._read)
-        self.thread.start()
-        wait_for("the pod is watched", lambda: self)
-        return self
-
-    def _read(self):
-        decoder, text = json.JSONDecoder(), ""
-        for line in self.process.stdout:
-            text += line
-            if line == "}\n":
-                pod, _ = decoder.raw_decode(text)
-                text = ""
-                self.update({name: entry["state"] for name, entry in states(pod).items()})
-
-    def __exit__(self, *_):
-        wait_for("the sidecar ended", lambda: "terminated" in self["onvif-uplink"], 10)
-        self.process.terminate()
-        self.process.wait()
-        self.thread.join(10)
-        self.process.stdout.close()
