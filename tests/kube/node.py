@@ -158,7 +158,7 @@ class Node:
 
     def kubectl(self, *arguments, input=None, timeout=60):
         """Standard output; what kubectl says on an error becomes an OSError, which `wait_for` waits out."""
-        return self.command("kubectl", "--request-timeout=20s", *arguments, input=input, timeout=timeout)
+        return self.command("kubectl", *arguments, input=input, timeout=timeout)
 
     def helm(self, *arguments, timeout=150):
         return self.command("helm", *arguments, timeout=timeout)
@@ -167,11 +167,15 @@ class Node:
         return self.command("ctr", "-a", HOME / "containerd/c.sock", "-n", "k8s.io", *arguments)
 
     def command(self, program, *arguments, input=None, timeout=60):
-        """Runs one of the built programs against this node."""
-        done = subprocess.run([str(BIN / program), *map(str, arguments)], env=self.environment(), text=True, input=input,
-                              capture_output=True, timeout=timeout)
+        """Runs one of the built programs against this node; a failure is an OSError with what it said."""
+        line = f"{program} {' '.join(map(str, arguments))}"
+        try:
+            done = subprocess.run([str(BIN / program), *map(str, arguments)], env=self.environment(), text=True, input=input,
+                                  capture_output=True, timeout=timeout)
+        except subprocess.TimeoutExpired as error:
+            raise OSError(f"{line}: not within {timeout} s") from error
         if done.returncode:
-            raise OSError(f"{program} {' '.join(map(str, arguments))}: {done.stderr.strip()} {done.stdout.strip()}")
+            raise OSError(f"{line}: {done.stderr.strip()} {done.stdout.strip()}")
         return done.stdout
 
     def asked(self, account):
