@@ -48,7 +48,7 @@ class Seen(ApiCase):
         self.assertEqual(self.object("pod", "camera")["status"]["initContainerStatuses"][0]["restartCount"], 0)
 
     def test_the_status_configmap_follows_the_uplinks(self):
-        rules = [rule("configmaps", "uplinks"), rule("configmaps", "camera-status", verbs=["create", "patch", "get"]),
+        rules = [rule("configmaps", "uplinks"), rule("configmaps", "camera-status", verbs=["patch"]),
                  rule("configmaps", verbs=["create"])]
         self.online(self.api_pod("--status-configmap", "camera-status", rules=rules))
 
