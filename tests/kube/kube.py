@@ -190,6 +190,10 @@ class Case(unittest.TestCase):
         self.assertEqual(body[:2], b"\xff\xd8", "no JPEG came through the gateway")
         return body
 
+    def reached(self, device="camera-1"):
+        """Waits for a snapshot: the uplink is up before the camera listens, and says 503 until then."""
+        return wait_for(f"a picture of {device}", lambda: self.picture(device))
+
 
 class Download:
     """An endless MJPEG download through the gateway in a thread; ends with the `with` block, and must be whole until then."""

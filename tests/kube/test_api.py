@@ -80,7 +80,7 @@ class Api(ApiCase):
                              (lambda: self.kubectl("delete", "configmap", "uplinks"), f"{self.namespace}/uplinks")):
             change()
             wait_for(f"the error names {word}", lambda: word in self.errors(address))
-            self.picture()
+            self.reached()
         self.config_map(configuration("camera-1"))
         wait_for("the error is gone", lambda: self.errors(address) == "[]")
         self.assertEqual(self.online(address)["session"]["since"], since)

@@ -58,7 +58,7 @@ class Chart(ApiCase):
 
     def test_it_installs_the_emulator_passes_helm_test_and_goes_without_a_trace(self):
         self.online(self.install())
-        self.picture()
+        self.reached()
         self.helm("test", "cam", "--timeout=40s")
         self.helm("uninstall", "cam", "--wait", "--timeout=60s")
         for kind in ("deployment", "role", "rolebinding"):
@@ -66,7 +66,7 @@ class Chart(ApiCase):
 
     def test_the_plain_container_serves_as_well(self):
         self.online(self.install(sidecar={"mode": "container"} | self.image()))
-        self.picture()
+        self.reached()
 
     def image(self):
         return {"image": {"repository": "localhost/onvif-uplink", "tag": "1", "pullPolicy": "Never"}}
@@ -76,7 +76,7 @@ class Chart(ApiCase):
                    "seccompProfile": {"type": "RuntimeDefault"}}
         self.online(self.install(config=configuration(port=8000), camera={
             "image": "localhost/foreign-camera:1", "pullPolicy": "Never", "securityContext": context}))
-        wait_for("its picture comes", self.picture)
+        self.reached()
 
     def test_hot_values_restart_nothing_and_restart_only_values_do(self):
         address = self.install()
@@ -98,7 +98,7 @@ class Chart(ApiCase):
         self.kubectl("rollout", "restart", "deployment", "-l", "app.kubernetes.io/instance=cam")
         wait_for("another pod", lambda: self.camera()["metadata"]["uid"] != before, 60)
         self.online(wait_for("its address", lambda: self.camera()["status"]["podIP"]), seconds=60)
-        self.picture()
+        self.reached()
 
     def test_over_the_api_the_charts_own_role_is_enough(self):
         address = self.install(sidecar={"source": "api", "secrets": {"mode": "api"}} | self.image())
@@ -129,7 +129,7 @@ class Chart(ApiCase):
         address = pods[0]["status"]["podIP"]
         self.front, self.aliases = f"http://{address}:8800", [{"ip": address, "hostnames": [GATEWAY]}]
         self.online(self.install())
-        self.picture()
+        self.reached()
         self.helm("uninstall", "cloud", "--wait", "--timeout=60s")
 
 

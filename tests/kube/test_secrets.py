@@ -45,14 +45,14 @@ class Secrets(ApiCase):
         self.rotate()
         self.refresh()
         self.rotated(address, before)
-        self.picture()
+        self.reached()
 
     def test_a_secret_over_the_api_needs_a_rule_for_its_name_only_and_its_rotation_is_taken(self):
         address = self.over_the_api("camera-1")
         before = self.online(address)
         self.rotate()
         self.rotated(address, before, 15)
-        self.picture()
+        self.reached()
 
     def test_a_secret_that_the_role_does_not_name_is_told_with_the_mend(self):
         address = self.over_the_api()
@@ -68,11 +68,11 @@ class Secrets(ApiCase):
         self.pki.client("other")
         self.secret("camera-1", good | {"tls.key": self.pki.path("other.key").read_text()})
         wait_for("the mismatch is told", lambda: "key-mismatch" in self.kubectl("logs", "camera", "-c", "onvif-uplink"))
-        self.picture()
+        self.reached()
         self.kubectl("delete", "secret", "camera-1")
         told = f"Secret {self.namespace}/camera-1: there is no such Secret; create it"
         wait_for("the loss is told", lambda: self.status(address)["config"]["secrets"] == [told])
         self.secret("camera-1", good)
         wait_for("it is in order again", lambda: "secrets" not in self.status(address)["config"])
         self.assertEqual(self.online(address)["session"]["since"], since)
-        self.picture()
+        self.reached()

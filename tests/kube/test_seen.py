@@ -39,7 +39,7 @@ class Seen(ApiCase):
     def test_a_role_without_events_costs_nothing_but_the_events(self):
         address = self.api_pod("--events", "pod")
         self.online(address)
-        self.picture()
+        self.reached()
         self.edit("devices: [ {")
         wait_for("the error is told", lambda: self.errors(address) != "[]")
         self.edit(configuration("camera-1"))

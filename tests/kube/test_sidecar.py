@@ -16,7 +16,7 @@ class Sidecar(Case):
     def test_a_native_sidecar_starts_before_the_camera_and_brings_its_picture(self):
         address = self.camera_pod()
         self.online(address)
-        self.picture()
+        self.reached()
         entries = states(self.object("pod", "camera"))
         started = {name: entry["state"]["running"]["startedAt"] for name, entry in entries.items()}
         self.assertLessEqual(started["onvif-uplink"], started["camera"])
@@ -24,12 +24,12 @@ class Sidecar(Case):
 
     def test_a_plain_container_serves_clusters_without_native_sidecars(self):
         self.online(self.camera_pod(native=False))
-        self.picture()
+        self.reached()
 
     def test_a_camera_that_we_did_not_write_is_reached(self):
         self.camera_pod(text=configuration("camera-1", port=8000), neighbour=container(
             "camera", image="foreign-camera", securityContext=camera()["securityContext"] | {"readOnlyRootFilesystem": False}))
-        wait_for("its picture comes", lambda: self.picture())
+        self.reached()
 
     def test_the_restricted_standard_is_enforced_where_these_pods_run(self):
         with self.assertRaisesRegex(OSError, 'violates PodSecurity "restricted'):
@@ -89,6 +89,7 @@ class Sidecar(Case):
                 except (OSError, AssertionError) as error:
                     lost.append(error)
 
+        self.reached()
         thread = threading.Thread(target=ask)
         thread.start()
         try:
@@ -108,16 +109,16 @@ class Sidecar(Case):
     def test_a_killed_camera_leaves_the_uplink_up_and_is_reached_again(self):
         address = self.camera_pod()
         since = self.online(address)["session"]["since"]
-        self.picture()
+        self.reached()
         identity = states(self.object("pod", "camera"))["camera"]["containerID"].partition("://")[2]
         NODE.ctr("tasks", "kill", "--signal", "SIGKILL", identity)
         wait_for("the camera was started again", lambda: states(self.object("pod", "camera"))["camera"]["restartCount"] == 1)
-        wait_for("its picture comes again", self.picture)
+        self.reached()
         self.assertEqual(self.online(address)["session"]["since"], since, "the uplink was connected anew")
 
     def test_deletion_ends_the_session_in_order_and_within_the_grace_period(self):
         self.camera_pod()
-        wait_for("the picture comes", self.picture)
+        self.reached()
         with self.last_states("camera") as seen:
             self.kubectl("delete", "pod", "camera", timeout=40)
         self.assertEqual(seen["onvif-uplink"]["terminated"]["exitCode"], 0)
