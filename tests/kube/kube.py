@@ -202,6 +202,8 @@ class Download:
         self.url, self.bytes, self.error, self._stop = url, 0, None, threading.Event()
 
     def __enter__(self):
+        # The camera may not listen yet: 503 until then.
+        self.answer = wait_for("the download begins", lambda: OPENER.open(self.url, timeout=15))
         self.thread = threading.Thread(target=self._run)
         self.thread.start()
         wait_for("the download runs", lambda: self.bytes or self.error)
@@ -209,7 +211,7 @@ class Download:
 
     def _run(self):
         try:
-            with OPENER.open(self.url, timeout=15) as answer:
+            with self.answer as answer:
                 while not self._stop.is_set():
                     part = answer.read1(1 << 16)
                     if not part:

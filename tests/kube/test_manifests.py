@@ -86,8 +86,8 @@ class Library(ApiCase):
             "repository": "localhost/onvif-uplink", "tag": "1", "pullPolicy": "Never"}}}))
         self.helm("dependency", "build", chart)
         objects = Manifests.objects(self, self.helm("template", "nvr", chart, "--values", file))
-        for workload in (entry for entry in objects if entry["kind"] == "StatefulSet"):
-            stand_in(workload["spec"]["template"]["spec"], self.aliases)
+        (workload,) = (entry for entry in objects if entry["kind"] in ("Deployment", "StatefulSet"))
+        stand_in(workload["spec"]["template"]["spec"], self.aliases)
         self.apply(*objects)
-        self.kubectl("rollout", "status", "statefulset", "nvr", "--timeout=50s")
+        self.kubectl("rollout", "status", f"{workload['kind']}/{workload['metadata']['name']}", "--timeout=50s")
         wait_for("its picture comes", lambda: self.picture("recorder"))
