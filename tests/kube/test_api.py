@@ -61,7 +61,7 @@ class Api(ApiCase):
         address = self.api_pod()
         self.online(address)
         with Download(f"{self.front}/camera-1/stream.mjpeg") as download:
-            for text, word in (("devices: [ {", "line"), ("devices: []\n---\ndevices: []\n", "document"),
+            for text, word in (("devices: [ {", "unclosed"), ("devices: []\n---\ndevices: []\n", "document"),
                                ("devices: []\nnoSuchKey: 1\n", "noSuchKey")):
                 with self.subTest(text=text):
                     self.edit(text)
