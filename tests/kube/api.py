@@ -11,6 +11,7 @@ import node
 from kube import TLS, Case, configuration, named
 
 SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
+LEEWAY = 60  # seconds that the API server takes a token after its end
 READ = ["get", "list", "watch"]
 
 
@@ -86,8 +87,8 @@ class ApiCase(Case):
         """A ServiceAccount token of fewer seconds than the API server itself gives out (600), signed by its key."""
         account = self.object("serviceaccount", "camera")["metadata"]
         now = int(time.time())
-        claims = {"iss": "https://kubernetes.default.svc", "aud": ["https://kubernetes.default.svc"], "iat": now, "nbf": now,
-                  "exp": now + seconds, "sub": f"system:serviceaccount:{self.namespace}:camera",
+        claims = {"iss": "https://kubernetes.default.svc", "aud": ["https://kubernetes.default.svc"], "iat": now - 3600, "nbf": now - 3600,
+                  "exp": now + seconds - LEEWAY, "sub": f"system:serviceaccount:{self.namespace}:camera",
                   "kubernetes.io": {"namespace": self.namespace, "serviceaccount": {"name": "camera", "uid": account["uid"]}}}
         text = ".".join(encode(json.dumps(part).encode()) for part in ({"alg": "RS256", "typ": "JWT"}, claims))
         (self.dir / "token").write_text(text)
