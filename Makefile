@@ -1,7 +1,7 @@
 # The commands of the house. `make help` lists them. The tests against real parts use the binary of `make demo`: one build
 # for both, fast enough for video.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-rust test-real test-video test-kube lint bench bench-ways bench-video bench-kube image image-root install-test-tools kube-tools
+.PHONY: help demo test test-rust test-real test-video test-kube lint bench bench-ways bench-video bench-onvif bench-kube image image-root install-test-tools kube-tools
 
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 VENV_PYTHON := $(TARGET_DIR)/venv/bin/python
@@ -54,6 +54,10 @@ bench-kube: ## edit to effect in a pod, load at the API server, start to Online 
 	$(if $(ONVIF_UPLINK),,cargo build --locked --profile bench --bin onvif-uplink)
 	ONVIF_UPLINK=$(or $(ONVIF_UPLINK),$(TARGET_DIR)/release/onvif-uplink) \
 	  $(or $(wildcard $(VENV_PYTHON)),python3) tests/kube/run.py --shell $(or $(wildcard $(VENV_PYTHON)),python3) benches/kube.py $(ARGS)
+
+bench-onvif: ## what user levels, the device's credentials and rewriting cost, beside the same uplink without them (minutes)
+	cargo build --locked --profile bench --bin onvif-uplink
+	python3 benches/onvif.py --binary $(TARGET_DIR)/release/onvif-uplink $(ARGS)
 
 image: ## build the container image (needs docker with buildx); IMAGE=name:tag
 	docker buildx build --load --build-arg REVISION="$$(git rev-parse HEAD)" -t $(IMAGE) .

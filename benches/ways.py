@@ -84,7 +84,7 @@ def fleet_document(pki, port, count):
     """The same as text, short enough for 10 000 uplinks within the 1 MiB of a ConfigMap. Addresses differ, the certificate does not:
     its name is checked elsewhere, here it is the number that counts."""
     cert, key = pki.issue("fleet")
-    uplinks = ",\n".join(f"{{remoteAddress: {address_of(index)}:{port},certificateID: c,userLevel: User,lab: {{skipServerVerification: true}}}}"
+    uplinks = ",".join(f"{{remoteAddress: {address_of(index)}:{port},certificateID: c,userLevel: User,lab: {{skipServerVerification: true}}}}"
                         for index in range(count))
     return (f"devices: [{{name: d,http: http://127.0.0.1:9,uplinks: [\n{uplinks}]}}]\n"
             f"certificates: {{ c: {{ certFile: {cert}, keyFile: {key} }} }}\n")

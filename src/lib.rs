@@ -32,7 +32,7 @@
 //! L4 transport -> model base tls authz
 //! L3 authz -> model base tls    reverse -> base    device -> model base    onvif -> model base config
 //! L3 admin -> model base telemetry
-//! L2 config -> model base    tls -> model base    forward -> model base
+//! L2 config -> model base    tls -> model base    forward -> model base    cluster -> model base
 //! L1 model -> base::secret base::activity
 //! L0 base, telemetry -> external crates only
 //! ```
@@ -42,6 +42,8 @@ pub mod app;
 pub mod authz;
 pub mod base;
 pub mod cli;
+#[cfg(feature = "kubernetes")]
+pub mod cluster;
 pub mod config;
 pub mod demo;
 pub mod device;

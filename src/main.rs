@@ -120,7 +120,7 @@ fn check(arguments: &cli::Check) -> Ended {
         return Ok(cli::EXIT_OK);
     }
     let Some(file) = &arguments.file else { return Err((cli::EXIT_USAGE, "which file?".to_owned())) };
-    match app::check(file) {
+    match app::check(file, &arguments.secrets_dir) {
         Ok(uplinks) => {
             say(&format!("{}: good, {uplinks} uplink(s)", file.display()));
             Ok(cli::EXIT_OK)
@@ -137,7 +137,7 @@ async fn check_connections(arguments: &cli::Check) -> Ended {
     let Some(file) = &arguments.file else { return Err((cli::EXIT_USAGE, "which file?".to_owned())) };
     let proxies = app::Proxies::from_environment(arguments.proxy_credentials_file.clone());
     let mut walks = Vec::new();
-    let walked = probe::connect(file, proxies, |walk| {
+    let walked = probe::connect(file, &arguments.secrets_dir, proxies, |walk| {
         if arguments.json {
             walks.push(walk.clone());
         } else {
@@ -166,9 +166,19 @@ async fn status(arguments: &cli::Status) -> Ended {
 }
 
 async fn run(arguments: &cli::Run, telemetry: TelemetryView) -> Ended {
+    let origin = match (&arguments.config, &arguments.configmap) {
+        (_, Some(at)) => app::Origin::ConfigMap(at.clone()),
+        (Some(file), None) => app::Origin::File(file.clone()),
+        (None, None) => return Err((cli::EXIT_USAGE, "which configuration?".to_owned())),
+    };
     let app = App::build(app::Options {
         proxies: app::Proxies::from_environment(arguments.proxy_credentials_file.clone()),
-        config: arguments.config.clone(),
+        config: origin.clone(),
+        secrets: app::SecretsOrigin {
+            dir: arguments.secrets_dir.clone(),
+            namespace: arguments.secrets_namespace().map(str::to_owned),
+        },
+        cluster: app::Cluster::default(),
         admin: arguments.admin,
         onvif: arguments.onvif,
         grace: arguments.grace_period,
@@ -179,7 +189,7 @@ async fn run(arguments: &cli::Run, telemetry: TelemetryView) -> Ended {
     })
     .await
     .map_err(internal)?;
-    tracing::info!(config = %arguments.config.display(), admin = %app.admin_addr(), "sidecar started");
+    tracing::info!(config = %origin, admin = %app.admin_addr(), "sidecar started");
     if let Some(onvif) = app.onvif_addr() {
         tracing::info!(%onvif, "the uplink configuration service listens for local tools");
     }

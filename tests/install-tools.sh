@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what the tests use beyond cargo, on Debian 12 or newer: `make install-test-tools`. Needs root for apt.
 # Packages come by name from Debian; from PyPI (versions pinned, in target/venv) the HTTP/2 and WebSocket stacks of the
-# foreign remote, gRPC and Node.js, from npm (pinned) the authorization server and an ONVIF client.
+# foreign remote, gRPC and Node.js, from npm (pinned) the authorization server and an ONVIF client, from crates.io a camera.
 set -eu
 cd "$(dirname "$0")/.."
 packages="nginx-light stunnel4 motion ffmpeg chromium nghttp2-client nghttp2-server wrk tinyproxy-bin microsocks iproute2 curl openssl python3-venv binutils gcc libc6-dev make procps ca-certificates apache2-bin"
@@ -50,6 +50,11 @@ if [ ! -d "$live555/source" ]; then
     mv "$live555/unpacked" "$live555/source"
 fi
 make -s -j2 -f tests/real/live555/Makefile "SOURCE=$live555/source" "OUT=$live555/player"
+# A camera that we did not write: the mock of the crate oxvif, versions by its lock file (some 100 s of one core).
+if command -v cargo >/dev/null; then
+    (CARGO_TARGET_DIR=$(cd "${CARGO_TARGET_DIR:-target}" && pwd)/oxvif; export CARGO_TARGET_DIR
+     cargo build --quiet --locked --manifest-path tests/real/oxvif/Cargo.toml)
+fi
 rustup component add rustfmt clippy 2>/dev/null || true
 # cargo-deny builds longer than all of this project: only those who ask get it. tests/deny.py checks all but advisories.
 if [ "${WITH_DENY:-}" = 1 ]; then

@@ -17,6 +17,7 @@ static SERVED: LazyLock<Served> = LazyLock::new(|| Served {
     h2c: true,
     credentials: true,
     accounts: true,
+    secrets_dir: "/etc/onvif-uplink/secrets".into(),
 });
 
 fuzz_target!(|text: &str| {

@@ -66,6 +66,9 @@ pub struct Config {
     pub generation: u64,
     /// What is wrong with the newest document, which is not in force then.
     pub errors: Vec<String>,
+    /// What is wrong with Secrets that are followed over the API; left out if nothing is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<String>,
 }
 
 /// One uplink. Times are RFC 3339 in UTC.
@@ -177,7 +180,11 @@ pub fn document(snapshot: &Snapshot) -> serde_json::Value {
 
 impl From<&Snapshot> for Document {
     fn from(snapshot: &Snapshot) -> Self {
-        let config = Config { generation: snapshot.config.generation, errors: snapshot.config.errors.clone() };
+        let config = Config {
+            generation: snapshot.config.generation,
+            errors: snapshot.config.errors.clone(),
+            secrets: snapshot.config.secrets.values().cloned().collect(),
+        };
         let uplinks = snapshot.uplinks.iter().map(|(key, uplink)| Uplink::new(key, uplink)).collect();
         let devices = snapshot.devices.iter().map(|(name, device)| Device::new(name, device)).collect();
         Self { generation: config.generation, config, uplinks, devices }
@@ -312,7 +319,11 @@ mod tests {
     fn snapshot(uplink: UplinkStatus) -> Snapshot {
         let remote = RemoteAddress::parse("wss://cloud:8443/uplink?access_token=secret").expect("valid");
         Snapshot {
-            config: ConfigStatus { generation: 3, errors: vec!["a.yaml:1:2: devices: is empty".to_owned()] },
+            config: ConfigStatus {
+                generation: 3,
+                errors: vec!["a.yaml:1:2: devices: is empty".to_owned()],
+                secrets: BTreeMap::new(),
+            },
             uplinks: [(UplinkKey { device: "camera-1".to_owned(), remote }, uplink)].into(),
             devices: [("camera-1".to_owned(), DeviceStatus::default())].into(),
         }
@@ -403,5 +414,14 @@ mod tests {
         assert_eq!(rfc3339(SystemTime::UNIX_EPOCH - Duration::from_secs(5)), "1970-01-01T00:00:00Z");
         assert_eq!(rfc3339(at(0) + Duration::from_secs(400_000_000_000)), "9999-12-31T23:59:59Z");
         assert_eq!(rfc3339(at(0) + Duration::from_micros(120_900)), "2025-06-15T15:06:40.12Z");
+    }
+
+    #[test]
+    fn a_secret_that_cannot_be_had_is_told_and_the_key_is_left_out_otherwise() {
+        let secrets = BTreeMap::from([("s".to_owned(), "Secret cams/s: there is no such Secret".to_owned())]);
+        let config = ConfigStatus { secrets, ..ConfigStatus::default() };
+        let document = document(&Snapshot { config, ..Snapshot::default() });
+        assert_eq!(document["config"]["secrets"], serde_json::json!(["Secret cams/s: there is no such Secret"]));
+        assert!(super::document(&Snapshot::default())["config"].get("secrets").is_none());
     }
 }

@@ -39,6 +39,10 @@ pub fn render(document: &Document, now: SystemTime) -> String {
         push(&mut text, "the newest configuration is not in force:");
         document.config.errors.iter().for_each(|error| push(&mut text, &format!("{COLUMN_GAP}{error}")));
     }
+    if !document.config.secrets.is_empty() {
+        push(&mut text, "Secrets that cannot be used as they are:");
+        document.config.secrets.iter().for_each(|error| push(&mut text, &format!("{COLUMN_GAP}{error}")));
+    }
     text
 }
 

@@ -8,11 +8,11 @@ use super::{reloads::Reloads, uplinks::Current};
 use crate::{
     admin::Readiness,
     config::{
-        self, Served,
+        self, Secrets, Served,
         source::{Document, SourceError},
     },
     forward::rtsp::probe::Ways,
-    model::status::{ConfigStatus, StatusBoard},
+    model::status::StatusBoard,
     uplink::supervisor::Supervisor,
 };
 
@@ -28,6 +28,7 @@ pub(super) struct Follower<'a> {
     pub(super) served: &'a Served,
     pub(super) ways: &'a Ways,
     pub(super) current: &'a watch::Sender<Arc<Current>>,
+    pub(super) secrets: &'a watch::Sender<Secrets>,
     pub(super) exit_on_invalid: bool,
 }
 
@@ -44,13 +45,19 @@ impl Follower<'_> {
         match result {
             Ok(current) => {
                 let uplinks = current.configuration.desired.len();
+                let named = &current.configuration.secrets;
+                self.secrets.send_if_modified(|before| {
+                    let changed = before != named;
+                    before.clone_from(named);
+                    changed
+                });
                 self.ways.follow(current.configuration.desired.devices());
                 self.supervisor.apply(current.configuration.desired.clone());
                 self.current.send_replace(Arc::new(current));
                 let mut generation = 0;
                 self.board.update_config(|config| {
                     generation = config.generation + 1;
-                    *config = ConfigStatus { generation, errors: Vec::new() };
+                    (config.generation, config.errors) = (generation, Vec::new());
                 });
                 self.readiness.clear(CONFIGURATION);
                 self.reloads.applied(generation);

@@ -5,6 +5,7 @@
 //! outcome goes to board, metric, log and readiness. A document that is wrong changes nothing: the last good set goes on;
 //! before the first good one the process stays up and waits, because a sidecar that exits keeps the camera's pod from starting.
 
+pub mod cluster;
 mod follower;
 mod local;
 pub mod probe;
@@ -12,19 +13,13 @@ mod reloads;
 mod traced;
 mod uplinks;
 
-use std::{
-    collections::BTreeMap,
-    io,
-    net::SocketAddr,
-    num::NonZeroUsize,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, io, net::SocketAddr, num::NonZeroUsize, path::Path, sync::Arc, time::Duration};
 
 use tokio::sync::{mpsc, watch};
 
+pub use self::cluster::{Cluster, Origin, SecretsOrigin};
 use self::{
+    cluster::SecretsWork,
     follower::{CONFIGURATION, Follower},
     local::Local,
     reloads::Reloads,
@@ -43,7 +38,7 @@ use crate::{
         shard::Shards,
         watch::FileWatcher,
     },
-    config::{self, FileStore, Served, file::FileSource, source::ConfigSource},
+    config::{self, Secrets, Served, source::ConfigSource},
     device::Accounts,
     forward::{Routes, rtsp::probe::Ways},
     model::{address::Scheme, authorization::AuthorizationMode, status::StatusBoard, uplink::Uplink},
@@ -68,8 +63,12 @@ const DRAIN: &str = "drain";
 /// What a sidecar is started with (design.md §6).
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The configuration file.
-    pub config: PathBuf,
+    /// Where the configuration comes from.
+    pub config: Origin,
+    /// Where the Secrets come from that it names.
+    pub secrets: SecretsOrigin,
+    /// How the API of Kubernetes is reached, if one of the two needs it.
+    pub cluster: Cluster,
     /// Where the admin listener listens; port 0 takes a free one.
     pub admin: SocketAddr,
     /// Where the uplink configuration service listens for local tools, if it does; port 0 takes a free one.
@@ -110,6 +109,7 @@ pub struct App {
     ways: Arc<Ways>,
     supervisor: Supervisor,
     current: watch::Sender<Arc<Current>>,
+    secrets: SecretsWork,
     /// Ends with the app, after the uplinks that it wakes.
     _network: NetworkWatch,
     exit_on_invalid: bool,
@@ -117,10 +117,10 @@ pub struct App {
 }
 
 impl App {
-    /// Binds the admin address, starts the shards and the file watcher. Must run within the runtime that `run` runs in.
+    /// Binds the admin address, starts the shards and the file watcher, and makes the client of Kubernetes' API if one is needed. Must run within the runtime that `run` runs in.
     ///
     /// # Errors
-    /// A sentence of the operating system: the address is taken, or no thread can be started.
+    /// A sentence of the operating system: the address is taken, or no thread can be started; or why the API cannot be used at all.
     pub async fn build(options: Options) -> io::Result<Self> {
         let board = StatusBoard::new();
         let readiness = Readiness::new();
@@ -144,13 +144,16 @@ impl App {
         let authorizers = authorizers(&watcher, &reach);
         let accounts = Accounts::new(Arc::clone(&watcher), Arc::clone(&board));
         let transports = transports(reach);
+        let served = served(&options.secrets.dir);
+        let from = (&options.config, &options.secrets, options.cluster);
+        let cluster::Parts { source, store, secrets } = cluster::parts(from, &served, watcher, &board).await?;
         let (current, reload_now) = (watch::Sender::default(), mpsc::channel(1));
         let uplinks = Arc::new(Uplinks {
             current: current.subscribe(),
             board: Arc::clone(&board),
-            store: Arc::new(FileStore::new(options.config.clone(), served())),
+            store,
             reload: reload_now.0.clone(),
-            served: served(),
+            served: served.clone(),
         });
         let local = match options.onvif {
             Some(address) => Some(Local::bind(address, Arc::clone(&uplinks)).await?),
@@ -175,11 +178,12 @@ impl App {
             readiness,
             board,
             reloads,
-            source: Box::new(FileSource::new(options.config, watcher)),
-            served: served(),
+            source,
+            served,
             ways,
             supervisor,
             current,
+            secrets,
             _network: network,
             exit_on_invalid: options.exit_on_invalid,
             reload_now,
@@ -218,6 +222,7 @@ impl App {
                 }
             })
         };
+        let named = watch::Sender::new(Secrets::new());
         let work = async {
             let outcome = Self::follow(
                 &mut *self.source,
@@ -230,6 +235,7 @@ impl App {
                     reloads: &self.reloads,
                     served: &self.served,
                     current: &self.current,
+                    secrets: &named,
                     ways: &self.ways,
                     exit_on_invalid: self.exit_on_invalid,
                 },
@@ -237,9 +243,14 @@ impl App {
             .await;
             self.readiness.set(DRAIN, "the process is about to stop");
             Self::shut_down(self.supervisor, stop).await;
+            self.secrets.remove().await;
             // Last, so that the drain itself can be watched.
             admin_switch.start(Duration::from_secs(1));
             outcome
+        };
+        let secrets = self.secrets.follow(named.subscribe());
+        let work = async {
+            tokio::select! { outcome = work => outcome, never = secrets => match never {} }
         };
         let (outcome, _) = tokio::join!(work, admin);
         outcome
@@ -290,13 +301,13 @@ impl App {
 /// The supervisor cuts by itself at the end of the grace period; this much later nobody waits for it.
 const CUT_MARGIN: Duration = Duration::from_secs(6);
 
-/// Reads `file` as a sidecar would and returns how many uplinks it asks for. Blocks while it reads.
+/// Reads `file` as a sidecar would, with its Secrets in `secrets_dir`, and returns how many uplinks it asks for. Blocks while it reads.
 ///
 /// # Errors
 /// All that is wrong, one line each: `FILE:LINE:COLUMN: path: sentence`.
-pub fn check(file: &Path) -> Result<usize, Vec<String>> {
+pub fn check(file: &Path, secrets_dir: &Path) -> Result<usize, Vec<String>> {
     let document = config::file::read(file).map_err(|error| vec![error.to_string()])?;
-    let desired = config::load(&document.text, &document.base_dir, &served());
+    let desired = config::load(&document.text, &document.base_dir, &served(secrets_dir));
     let named =
         |errors: Vec<config::ConfigError>| errors.iter().map(|error| format!("{}:{error}", document.name)).collect();
     desired.map(|desired| desired.len()).map_err(named)
@@ -308,7 +319,7 @@ pub fn schema() -> serde_json::Value {
 }
 
 /// What the parts registered below serve.
-fn served() -> Served {
+fn served(secrets_dir: &Path) -> Served {
     Served {
         schemes: vec![Https::SCHEME, Wss::SCHEME],
         authorization_modes: vec![MutualTls::MODE, AccessTokens::MODE],
@@ -316,6 +327,7 @@ fn served() -> Served {
         accounts: true,
         rtsp: true,
         credentials: true,
+        secrets_dir: secrets_dir.to_owned(),
     }
 }
 

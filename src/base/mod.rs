@@ -1,5 +1,5 @@
 //! L0: building blocks that know nothing of cameras or uplinks: byte streams, HTTP bodies and handlers, HTTP/2 pumps, Digest,
-//! backoff, drain, shards, tasks, secrets, rate caps, watched files, the network's changes.
+//! backoff, drain, shards, tasks, secrets, rate caps, watched files and objects, the network's changes.
 //!
 //! Everything above may use this room; it uses external crates only.
 
@@ -14,6 +14,8 @@ pub mod http2;
 pub mod io;
 pub mod mediator;
 pub mod network;
+#[cfg(feature = "kubernetes")]
+pub mod object;
 pub mod owned;
 pub mod random;
 pub mod rate;

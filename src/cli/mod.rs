@@ -12,7 +12,10 @@ use clap::{
 use url::Url;
 
 pub use self::emulator::{Camera, CameraAuth, Demo};
-use crate::telemetry::logs::{Format, LogOptions};
+use crate::{
+    model::kubernetes::{ConfigMapKey, check_namespace},
+    telemetry::logs::{Format, LogOptions},
+};
 
 /// Stopped as asked.
 pub const EXIT_OK: u8 = 0;
@@ -25,6 +28,10 @@ pub const EXIT_INTERNAL: u8 = 70;
 /// The configuration is unusable (EX_CONFIG).
 pub const EXIT_CONFIG: u8 = 78;
 
+/// What charts call the namespace of the pod in the environment.
+pub const POD_NAMESPACE: &str = "POD_NAMESPACE";
+/// Where Secrets lie by default: below the directory where charts mount the configuration.
+pub const SECRETS_DIR: &str = "/etc/onvif-uplink/secrets";
 /// The longest grace period: Kubernetes' own is seldom more than minutes.
 pub const GRACE_MAX: Duration = Duration::from_secs(3600);
 /// More shards than any machine needs; a typing error must not start a million threads.
@@ -34,16 +41,16 @@ pub const CLOCK_SKEW_MAX: i64 = 10 * 365 * 86_400;
 
 const EXAMPLES: &str = "\
 Examples:
-  onvif-uplink demo                                  everything in one process, nothing to install
-  onvif-uplink check uplinks.yaml                    say all that is wrong with a configuration
-  onvif-uplink run --config uplinks.yaml             the sidecar beside a camera or NVR
-  onvif-uplink check --connect uplinks.yaml          try each uplink once and say what is in its way
-  onvif-uplink status                                what a running sidecar does
+  onvif-uplink demo                          all in one process, no installation
+  onvif-uplink check uplinks.yaml            all that is wrong with a document
+  onvif-uplink run --config uplinks.yaml     the sidecar beside a camera or NVR
+  onvif-uplink check --connect uplinks.yaml  what is in the way of each uplink
+  onvif-uplink status                        what a running sidecar does
+  onvif-uplink connect camera-1 22           a port of a device, by the gateway
 
-  onvif-uplink connect camera-1 22                   a port of a device, through the gateway
-
-Exit codes: 0 stopped as asked, 64 wrong arguments, 69 an uplink did not come up (check --connect) or no way to the device
-(connect), 70 internal error, 78 configuration unusable.";
+Exit codes: 0 stopped as asked, 64 wrong arguments, 69 an uplink did not come up
+(check --connect) or no way to the device (connect), 70 internal error,
+78 configuration unusable.";
 
 /// ONVIF Uplink for cameras and NVRs that do not speak it.
 #[derive(Clone, Debug, Parser)]
@@ -61,18 +68,25 @@ pub enum Command {
     #[command(after_help = "\
 Examples:
   onvif-uplink run --config /etc/onvif-uplink/uplinks.yaml
-  ONVIF_UPLINK_CONFIG=/etc/onvif-uplink/uplinks.yaml onvif-uplink run --admin 0.0.0.0:9600
-  onvif-uplink run --config uplinks.yaml --onvif 127.0.0.1:8899      uplinks can be set by ONVIF tools
+  ONVIF_UPLINK_CONFIG=uplinks.yaml onvif-uplink run --admin 0.0.0.0:9600
+  onvif-uplink run --config uplinks.yaml --onvif 127.0.0.1:8899
+  onvif-uplink run --configmap cams/uplinks --secrets api
 
-A bad configuration does not end it: it says so in log, metric and status, and takes the mended file at once.")]
+With --onvif, ONVIF tools beside the device can set its uplinks. With
+--configmap and --secrets api, configuration and Secrets come over the API of
+Kubernetes.
+A bad configuration does not end it: it says so in log, metric and status, and
+takes the mended file at once.")]
     Run(Run),
     /// The cloud end: accept uplinks and let ordinary HTTP clients reach the devices behind them
     #[command(after_help = "\
-Example:
-  onvif-uplink gateway --listen 0.0.0.0:8443 --cert tls.crt --key tls.key --client-ca devices.crt --front 127.0.0.1:8800
+Examples:
+  onvif-uplink gateway --listen 0.0.0.0:8443 --cert tls.crt --key tls.key \\
+      --client-ca devices.crt --front 127.0.0.1:8800
   curl http://127.0.0.1:8800/camera-1/onvif/device_service
-  onvif-uplink gateway --listen 0.0.0.0:8443 --cert tls.crt --key tls.key --front 127.0.0.1:8800 \\
-      --token-jwks https://idp.example.com/jwks --token-issuer https://idp.example.com --token-audience uplink
+  onvif-uplink gateway --listen 0.0.0.0:8443 --cert tls.crt --key tls.key \\
+      --front 127.0.0.1:8800 --token-jwks https://idp.example.com/jwks \\
+      --token-issuer https://idp.example.com --token-audience uplink
   onvif-uplink gateway … --rtsp 127.0.0.1:8554
   ffplay -rtsp_transport tcp rtsp://127.0.0.1:8554/camera-1/stream")]
     Gateway(Box<Gateway>),
@@ -80,11 +94,14 @@ Example:
     #[command(after_help = "\
 Examples:
   onvif-uplink connect camera-1 554 --listen 127.0.0.1:8554
-  ssh -o ProxyCommand='onvif-uplink connect nvr-1 22 --gateway https://gw.example.com --token-file token' admin@nvr-1
+  export ONVIF_UPLINK_GATEWAY=https://gw.example.com
+  ssh -o ProxyCommand='onvif-uplink connect nvr-1 22' admin@nvr-1
 
-The sidecar opens only the ports that its configuration lists for the device (connectPorts); none by default. Without --listen
-the command ends when the device closes; with --listen it goes on until it is stopped, and each connection to the local port is
-one to the device. Ends with 69 if the gateway, the device or the port cannot be reached.")]
+The sidecar opens only the ports that its configuration lists for the device
+(connectPorts); none by default. Without --listen the command ends when the
+device closes; with --listen it goes on until it is stopped, and each connection
+to the local port is one to the device. Ends with 69 if the gateway, the device
+or the port cannot be reached.")]
     Connect(Connect),
     /// Validate a configuration: 0, or 78 and each error on its own line, FILE:LINE:COLUMN: path: sentence
     #[command(after_help = "\
@@ -93,10 +110,13 @@ Examples:
   onvif-uplink check --connect uplinks.yaml
   onvif-uplink check --print-schema > uplinks.schema.json
 
-With --connect each uplink is walked once through its phases: authorize (certificate or token), resolve, dial, proxy, TLS,
-upgrade, preface. The table says what was tried, what came back and what to do; a clock that is off is named. The exit code
-is 0 if all came up, 69 if one did not, 78 if the configuration is wrong. The device is not asked for anything. A remote
-that keeps one session per device may end the one of a running sidecar, which then dials again.")]
+With --connect each uplink is walked once through its phases: authorize
+(certificate or token), resolve, dial, proxy, TLS, upgrade, preface. The table
+says what was tried, what came back and what to do; a clock that is off is
+named. The exit code is 0 if all came up, 69 if one did not, 78 if the
+configuration is wrong. The device is not asked for anything. A remote that
+keeps one session per device may end the one of a running sidecar, which then
+dials again.")]
     Check(Check),
     /// Ask a running sidecar for its uplinks
     #[command(after_help = "\
@@ -112,9 +132,12 @@ Examples:
   ffplay -rtsp_transport tcp rtsp://127.0.0.1:8554/stream")]
     Camera(Camera),
     /// Camera emulator, sidecar and gateway in one process, with a throw-away PKI
-    #[command(
-        after_help = "Example:\n  onvif-uplink demo --front 127.0.0.1:8800\n  then open http://127.0.0.1:8800/camera-1/ in a browser, rtsp://127.0.0.1:8554/camera-1/stream in a player"
-    )]
+    #[command(after_help = "\
+Example:
+  onvif-uplink demo --front 127.0.0.1:8800
+
+Then open http://127.0.0.1:8800/camera-1/ in a browser and
+rtsp://127.0.0.1:8554/camera-1/stream in a player.")]
     Demo(Demo),
 }
 
@@ -140,8 +163,26 @@ impl Logging {
 #[derive(Clone, Debug, Args)]
 pub struct Run {
     /// Configuration file; watched, it may appear later
-    #[arg(long, env = "ONVIF_UPLINK_CONFIG", value_name = "FILE")]
-    pub config: PathBuf,
+    #[arg(
+        long,
+        env = "ONVIF_UPLINK_CONFIG",
+        value_name = "FILE",
+        required_unless_present = "configmap",
+        conflicts_with = "configmap"
+    )]
+    pub config: Option<PathBuf>,
+    /// Configuration in a ConfigMap, followed over the API of Kubernetes; KEY is uplinks.yaml by default
+    #[arg(long, env = "ONVIF_UPLINK_CONFIGMAP", value_name = "NAMESPACE/NAME[/KEY]", value_parser = ConfigMapKey::parse)]
+    pub configmap: Option<ConfigMapKey>,
+    /// Where the Secrets lie that the configuration names, as SECRET/KEY below this directory
+    #[arg(long, env = "ONVIF_UPLINK_SECRETS_DIR", value_name = "DIR", default_value = SECRETS_DIR)]
+    pub secrets_dir: PathBuf,
+    /// How they come there: mounted by the pod, or followed over the API and written to the directory
+    #[arg(long, env = "ONVIF_UPLINK_SECRETS", value_enum, default_value = "mounted")]
+    pub secrets: Secrets,
+    /// Namespace of the pod by the usual name (downward API), for Secrets where --configmap does not name one.
+    #[arg(skip = std::env::var(POD_NAMESPACE).ok())]
+    pub pod_namespace: Option<String>,
     /// Where /livez, /readyz, /metrics and /status are served
     #[arg(long, env = "ONVIF_UPLINK_ADMIN", value_name = "ADDR", default_value = "127.0.0.1:9600")]
     pub admin: SocketAddr,
@@ -163,6 +204,43 @@ pub struct Run {
     /// The log.
     #[command(flatten)]
     pub logging: Logging,
+}
+
+/// How the Secrets come that the configuration names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Secrets {
+    /// Volumes of the pod
+    #[default]
+    Mounted,
+    /// Followed by name over the API of Kubernetes
+    Api,
+}
+
+impl Run {
+    /// The namespace of the Secrets that are followed over the API; `None` if none are.
+    pub fn secrets_namespace(&self) -> Option<&str> {
+        let of_configmap = self.configmap.as_ref().map(|at| at.namespace.as_str());
+        of_configmap.or(self.pod_namespace.as_deref()).filter(|_| self.secrets == Secrets::Api)
+    }
+
+    /// What clap cannot say of single flags.
+    fn check(&self) -> Result<(), String> {
+        let api = self.secrets == Secrets::Api;
+        if !cfg!(feature = "kubernetes") && (api || self.configmap.is_some()) {
+            return Err(
+                "this program was built without the feature `kubernetes`; --configmap and --secrets api need it"
+                    .to_owned(),
+            );
+        }
+        match (api, self.secrets_namespace()) {
+            (true, None) => {
+                Err("--secrets api needs a namespace: set POD_NAMESPACE (metadata.namespace by the downward API) or use --configmap"
+                    .to_owned())
+            }
+            (true, Some(namespace)) => check_namespace(namespace).map(drop),
+            (false, _) => Ok(()),
+        }
+    }
 }
 
 /// What of a device's certificate names it.
@@ -281,6 +359,9 @@ pub struct Check {
     /// With --connect: file with USER:PASSWORD for the proxy that HTTPS_PROXY names
     #[arg(long, env = "ONVIF_UPLINK_PROXY_CREDENTIALS_FILE", value_name = "FILE")]
     pub proxy_credentials_file: Option<PathBuf>,
+    /// Where the Secrets lie that the configuration names, as SECRET/KEY below this directory
+    #[arg(long, env = "ONVIF_UPLINK_SECRETS_DIR", value_name = "DIR", default_value = SECRETS_DIR)]
+    pub secrets_dir: PathBuf,
     /// Print the JSON Schema of the configuration instead
     #[arg(long, env = "ONVIF_UPLINK_PRINT_SCHEMA", action = ArgAction::SetTrue, value_parser = BoolishValueParser::new())]
     pub print_schema: bool,
@@ -318,6 +399,9 @@ where
              give --front-token-file FILE, or --front-open if that is wanted"
         );
         return Err(Cli::command().error(ErrorKind::MissingRequiredArgument, sentence));
+    }
+    if let Command::Run(run) = &cli.command {
+        run.check().map_err(|sentence| Cli::command().error(ErrorKind::InvalidValue, sentence))?;
     }
     Ok(cli)
 }

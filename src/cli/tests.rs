@@ -41,10 +41,45 @@ fn every_flag_has_its_twin_in_the_environment() {
 #[test]
 fn the_sidecar_has_the_promised_defaults() {
     let Command::Run(run) = read("run --config u.yaml").expect("valid").command else { panic!("run") };
-    assert_eq!(run.config, PathBuf::from("u.yaml"));
+    assert_eq!((run.config, run.configmap), (Some(PathBuf::from("u.yaml")), None));
+    assert_eq!((run.secrets_dir.to_str(), run.secrets), (Some("/etc/onvif-uplink/secrets"), Secrets::Mounted));
     assert_eq!((run.admin.to_string().as_str(), run.grace_period), ("127.0.0.1:9600", Duration::from_secs(30)));
     assert_eq!((run.threads.get(), run.exit_on_invalid, run.logging.log_format), (1, false, Format::Auto));
     assert_eq!(run.onvif, None, "nothing listens for local tools unless it is asked for");
+}
+
+#[test]
+fn the_sidecar_has_exactly_one_origin_of_its_configuration() {
+    for line in
+        ["run", "run --config u --configmap a/b", "run --configmap a", "run --configmap a/b/..", "run --secrets all"]
+    {
+        assert_eq!(refused(line).0, EXIT_USAGE, "{line}");
+    }
+    assert!(refused("run --configmap Cams/b").1.contains("no namespace"));
+}
+
+#[cfg(feature = "kubernetes")]
+#[test]
+fn the_sidecar_can_follow_a_configmap_and_secrets_over_the_api() {
+    let Command::Run(run) = read("run --configmap cams/uplinks/u.yaml").expect("valid").command else { panic!("run") };
+    assert_eq!(run.configmap.as_ref().map(ToString::to_string).as_deref(), Some("cams/uplinks/u.yaml"));
+    assert_eq!(run.secrets_namespace(), None, "Secrets are mounted unless the API is asked for");
+    let line = "run --configmap cams/uplinks --secrets api --secrets-dir /run/s";
+    let Command::Run(mut run) = read(line).expect("valid").command else { panic!("run") };
+    assert_eq!((run.secrets_namespace(), run.secrets_dir.to_str()), (Some("cams"), Some("/run/s")));
+    (run.configmap, run.pod_namespace) = (None, None);
+    assert!(run.check().expect_err("no namespace").contains("POD_NAMESPACE"));
+    run.pod_namespace = Some("Cams".to_owned());
+    assert!(run.check().expect_err("no such namespace").contains("no namespace"));
+}
+
+#[cfg(not(feature = "kubernetes"))]
+#[test]
+fn a_program_without_the_api_says_so() {
+    for line in ["run --configmap cams/uplinks", "run --config u --secrets api"] {
+        let (code, sentence) = refused(line);
+        assert!(code == EXIT_USAGE && sentence.contains("without the feature `kubernetes`"), "{sentence}");
+    }
 }
 
 #[test]
@@ -165,6 +200,18 @@ fn wrong_arguments_end_with_64_and_help_with_0() {
         assert_eq!(refused(line).0, EXIT_OK, "{line}");
     }
     assert!(refused("run --help").1.contains("ONVIF_UPLINK_GRACE_PERIOD"));
+}
+
+#[test]
+fn what_follows_the_flags_in_a_help_fits_a_terminal_of_80_columns() {
+    let mut command = Cli::command();
+    command.build();
+    let helps = std::iter::once(&command).chain(command.get_subcommands());
+    let notes: Vec<_> = helps.filter_map(|command| command.get_after_help()).map(ToString::to_string).collect();
+    assert_eq!(notes.len(), 1 + command.get_subcommands().count());
+    for line in notes.iter().flat_map(|note| note.lines()) {
+        assert!(line.chars().count() <= 80, "{line}");
+    }
 }
 
 #[test]

@@ -10,6 +10,9 @@ use crate::model::{
     uplink_service::{Account, UplinkService},
 };
 
+/// Names of Secrets, each with the keys that are needed of it.
+pub type Secrets = BTreeMap<String, BTreeSet<String>>;
+
 /// A document that is in order.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Configuration {
@@ -25,6 +28,8 @@ pub struct Configuration {
     pub servers: BTreeSet<String>,
     /// Who may use the local listener.
     pub accounts: Vec<Account>,
+    /// The Secrets that it names.
+    pub secrets: Secrets,
 }
 
 /// A device and what its uplink configuration service needs that no uplink is dialed anew for.

@@ -1,8 +1,14 @@
 //! What every step of the validation needs: where the document lies and what is served.
 
-use std::path::{Path, PathBuf};
+use std::{
+    cell::RefCell,
+    path::{Path, PathBuf},
+};
 
-use super::reader::{Cursor, Errors, Fields};
+use super::{
+    configuration::Secrets,
+    reader::{Cursor, Errors},
+};
 use crate::model::{address::Scheme, authorization::AuthorizationMode};
 
 /// What the registered parts serve. A document that asks for more is refused, so that nothing is silently ignored.
@@ -20,22 +26,37 @@ pub struct Served {
     pub credentials: bool,
     /// Whether `accounts` are used.
     pub accounts: bool,
+    /// Where the Secrets lie that `secretName` names: `NAME/KEY` below this directory.
+    pub secrets_dir: PathBuf,
 }
 
 /// What every step of the validation needs.
 pub(super) struct Context<'c> {
     pub(super) base_dir: &'c Path,
     pub(super) served: &'c Served,
+    /// The Secrets that were named so far.
+    secrets: RefCell<Secrets>,
 }
 
-impl Context<'_> {
+impl<'c> Context<'c> {
+    /// No Secret was named yet.
+    pub(super) fn new(base_dir: &'c Path, served: &'c Served) -> Self {
+        Self { base_dir, served, secrets: RefCell::default() }
+    }
+
     /// A file named by the document; relative to the directory of the document.
     pub(super) fn file(&self, cursor: &Cursor<'_>, errors: &mut Errors) -> Option<PathBuf> {
         cursor.text(errors).map(|text| self.base_dir.join(text))
     }
 
-    /// A file that must be named.
-    pub(super) fn required_file(&self, fields: &Fields<'_>, key: &str, errors: &mut Errors) -> Option<PathBuf> {
-        self.file(fields.required(key, errors)?, errors)
+    /// The file of a key of a Secret; both names were checked.
+    pub(super) fn secret(&self, name: &str, key: &str) -> PathBuf {
+        self.secrets.borrow_mut().entry(name.to_owned()).or_default().insert(key.to_owned());
+        self.served.secrets_dir.join(name).join(key)
+    }
+
+    /// All Secrets that were named.
+    pub(super) fn into_secrets(self) -> Secrets {
+        self.secrets.into_inner()
     }
 }

@@ -7,6 +7,7 @@ use super::{
     context::Context,
     keys,
     reader::{Cursor, Errors, Fields},
+    secrets,
 };
 use crate::model::{
     device::{DeviceAccount, account_for},
@@ -37,7 +38,7 @@ pub(super) fn accounts(
             let checked = username(text);
             errors.keep(at, checked).map(str::to_owned)
         });
-        let password_file = context.required_file(&account, "passwordFile", errors);
+        let password_file = secrets::file(&account, "passwordFile", "password", context, errors);
         if let (Some(level), Some(username), Some(password_file)) = (level, username, password_file)
             && found.insert(level, DeviceAccount { username, password_file }).is_some()
         {

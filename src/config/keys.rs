@@ -16,7 +16,7 @@ pub(super) const DEVICE: &[&str] = &[
     "uplinkService",
     "uplinks",
 ];
-pub(super) const DEVICE_ACCOUNT: &[&str] = &["username", "passwordFile"];
+pub(super) const DEVICE_ACCOUNT: &[&str] = &["username", "passwordFile", "secretName", "secretKey"];
 pub(super) const UPLINK: &[&str] = &[
     "remoteAddress",
     "certificateID",
@@ -46,7 +46,7 @@ pub(super) const NETWORK: &[&str] = &[
 pub(super) const TLS: &[&str] = &["minimumVersion", "postQuantum"];
 pub(super) const LAB: &[&str] = &["path", "host", "handshake", "skipServerVerification", "plainTcp"];
 pub(super) const CERTIFICATE: &[&str] = &["certFile", "keyFile", "secretName"];
-pub(super) const POLICY: &[&str] = &["trustAnchorFiles", "crlFiles", "pins"];
+pub(super) const POLICY: &[&str] = &["trustAnchorFiles", "secretName", "secretKey", "crlFiles", "pins"];
 pub(super) const AUTHORIZATION_SERVER: &[&str] = &[
     "type",
     "serverUri",
@@ -54,10 +54,12 @@ pub(super) const AUTHORIZATION_SERVER: &[&str] = &[
     "clientAuth",
     "secretFile",
     "keyFile",
+    "secretName",
+    "secretKey",
     "keyID",
     "certificateID",
     "scopes",
     "audience",
     "certPathValidationPolicyID",
 ];
-pub(super) const ACCOUNT: &[&str] = &["username", "level", "passwordFile"];
+pub(super) const ACCOUNT: &[&str] = &["username", "level", "passwordFile", "secretName", "secretKey"];

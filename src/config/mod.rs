@@ -3,6 +3,8 @@
 //! [`load`] turns a text into the desired set or into all of its errors; [`source::ConfigSource`] says where texts come from.
 
 mod access;
+#[cfg(feature = "kubernetes")]
+pub mod configmap;
 mod configuration;
 mod connection;
 mod context;
@@ -15,6 +17,7 @@ mod node;
 mod raw;
 mod reader;
 mod references;
+mod secrets;
 mod service;
 pub mod source;
 pub mod store;
@@ -23,7 +26,7 @@ mod validate;
 
 use std::path::Path;
 
-pub use configuration::{Configuration, ConfiguredDevice};
+pub use configuration::{Configuration, ConfiguredDevice, Secrets};
 pub use context::Served;
 pub use error::ConfigError;
 pub use store_file::FileStore;
@@ -51,7 +54,7 @@ pub fn read(text: &str, base_dir: &Path, served: &Served) -> Result<Configuratio
         return Err(vec![ConfigError::new(error::Position::START, "", message)]);
     }
     let root = node::parse(text).map_err(|error| vec![error])?;
-    validate::validate(&root, &context::Context { base_dir, served })
+    validate::validate(&root, context::Context::new(base_dir, served))
 }
 
 /// The JSON Schema (draft 2020-12) of the document.

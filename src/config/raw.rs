@@ -71,8 +71,12 @@ struct Device {
 struct DeviceAccount {
     /// User name.
     username: String,
-    /// File that holds the password.
-    password_file: String,
+    /// File that holds the password; or secretName.
+    password_file: Option<String>,
+    /// Secret that holds the password.
+    secret_name: Option<String>,
+    /// Its key; `password` by default.
+    secret_key: Option<String>,
 }
 
 /// One relation of the device to a remote. Exactly one of certificateID and authorizationServer.
@@ -293,7 +297,7 @@ struct Certificate {
     cert_file: Option<String>,
     /// PEM file: the private key.
     key_file: Option<String>,
-    /// Name of a Secret of type kubernetes.io/tls.
+    /// Name of a Secret of type kubernetes.io/tls: tls.crt and tls.key.
     secret_name: Option<String>,
 }
 
@@ -301,9 +305,13 @@ struct Certificate {
 #[derive(JsonSchema)]
 #[schemars(rename_all = "camelCase", deny_unknown_fields)]
 struct CertPathValidationPolicy {
-    /// PEM files with the trust anchors; at least one.
+    /// PEM files with the trust anchors; at least one. Or secretName.
     #[schemars(length(min = 1))]
-    trust_anchor_files: Vec<String>,
+    trust_anchor_files: Option<Vec<String>>,
+    /// Secret that holds the trust anchors.
+    secret_name: Option<String>,
+    /// Its key; `ca.crt` by default.
+    secret_key: Option<String>,
     /// Files with certificate revocation lists, PEM or DER.
     crl_files: Option<Vec<String>>,
     /// SHA-256 of public keys as `sha256/BASE64`; one of them must be in the server's chain.
@@ -328,6 +336,10 @@ struct AuthorizationServer {
     secret_file: Option<String>,
     /// PEM file with the private key; for private_key_jwt.
     key_file: Option<String>,
+    /// Secret that holds the secret or the private key.
+    secret_name: Option<String>,
+    /// Its key; `client-secret` by default, `tls.key` for private_key_jwt.
+    secret_key: Option<String>,
     /// `kid` of the assertion; for private_key_jwt.
     #[schemars(rename = "keyID")]
     key_id: Option<String>,
@@ -378,8 +390,12 @@ struct Account {
     username: String,
     /// Administrator, Operator or User.
     level: String,
-    /// File that holds the password.
-    password_file: String,
+    /// File that holds the password; or secretName.
+    password_file: Option<String>,
+    /// Secret that holds the password.
+    secret_name: Option<String>,
+    /// Its key; `password` by default.
+    secret_key: Option<String>,
 }
 
 #[cfg(test)]

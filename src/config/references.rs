@@ -11,6 +11,7 @@ use super::{
     error::Position,
     keys,
     reader::{Cursor, Errors, Fields, near},
+    secrets,
 };
 use crate::model::authorization::{AuthorizationServer, CertPathValidationPolicy, Certificate, ClientAuth, Trust};
 
@@ -114,12 +115,12 @@ fn resolve<T: Clone>(
 
 fn certificate(id: &str, entry: &Cursor<'_>, context: &Context<'_>, errors: &mut Errors) -> Option<Certificate> {
     let fields = entry.fields(keys::CERTIFICATE, errors)?;
-    if let Some(secret) = fields.optional("secretName") {
-        errors.at(secret, "secretName is not served by this version; mount the Secret and use certFile and keyFile");
-        return None;
+    if let Some(secret) = secrets::named(&fields, &["certFile", "keyFile"], errors) {
+        let file = |key| secret.map(|name| context.secret(name, key));
+        return Some(Certificate { id: id.to_owned(), cert_file: file("tls.crt")?, key_file: file("tls.key")? });
     }
-    let cert_file = context.required_file(&fields, "certFile", errors);
-    let key_file = context.required_file(&fields, "keyFile", errors);
+    let mut file = |key| secrets::required(&fields, key, errors).and_then(|at| context.file(at, errors));
+    let (cert_file, key_file) = (file("certFile"), file("keyFile"));
     Some(Certificate { id: id.to_owned(), cert_file: cert_file?, key_file: key_file? })
 }
 
@@ -130,15 +131,7 @@ fn policy(
     errors: &mut Errors,
 ) -> Option<CertPathValidationPolicy> {
     let fields = entry.fields(keys::POLICY, errors)?;
-    let list = fields.required("trustAnchorFiles", errors)?;
-    let items = list.list(errors);
-    if items.is_empty() {
-        if matches!(list.node.value, super::node::Value::List(_)) {
-            errors.at(list, "names no file; without a trust anchor no remote can be trusted");
-        }
-        return None;
-    }
-    let trust_anchor_files = files(&items, context, errors);
+    let trust_anchor_files = trust_anchors(&fields, context, errors);
     let crl_files = match fields.optional("crlFiles") {
         Some(list) => files(&list.list(errors), context, errors),
         None => Some(Vec::new()),
@@ -150,6 +143,20 @@ fn policy(
         crl_files: crl_files?,
         pins: pins?,
     })
+}
+
+/// The files of the trust anchors: of the list, or a key of a Secret.
+fn trust_anchors(fields: &Fields<'_>, context: &Context<'_>, errors: &mut Errors) -> Option<Vec<PathBuf>> {
+    if let Some(secret) = secrets::named(fields, &["trustAnchorFiles"], errors) {
+        let key = secrets::key(fields, "ca.crt", errors);
+        return Some(vec![context.secret(secret?, &key?)]);
+    }
+    let list = secrets::required(fields, "trustAnchorFiles", errors)?;
+    let items = list.list(errors);
+    if items.is_empty() && matches!(list.node.value, super::node::Value::List(_)) {
+        errors.at(list, "names no file; without a trust anchor no remote can be trusted");
+    }
+    files(&items, context, errors).filter(|files| !files.is_empty())
 }
 
 /// All of the files, or nothing if one of them is not named by a text.
@@ -206,15 +213,17 @@ fn client_auth(
 ) -> Option<ClientAuth> {
     let (method, at) = fields.required_text("clientAuth", errors)?;
     let needed: &[&str] = match method {
-        "client_secret_basic" | "client_secret_post" | "client_secret_jwt" => &["secretFile"],
-        "private_key_jwt" => &["keyFile", "keyID"],
+        "client_secret_basic" | "client_secret_post" | "client_secret_jwt" => {
+            &["secretFile", "secretName", "secretKey"]
+        }
+        "private_key_jwt" => &["keyFile", "secretName", "secretKey", "keyID"],
         "tls_client_auth" | "self_signed_tls_client_auth" => &["certificateID"],
         _ => {
             errors.at(at, format!("`{method}` is no method; write one of {}", CLIENT_AUTH.join(", ")));
             return None;
         }
     };
-    for key in ["secretFile", "keyFile", "keyID", "certificateID"] {
+    for key in ["secretFile", "keyFile", "secretName", "secretKey", "keyID", "certificateID"] {
         if let Some(extra) = fields.optional(key).filter(|_| !needed.contains(&key)) {
             errors.at(extra, format!("has no meaning with {method}; remove the key"));
         }
@@ -222,8 +231,7 @@ fn client_auth(
     match method {
         "private_key_jwt" => {
             let key_id = fields.optional_text("keyID", errors).map(|(text, _)| text.to_owned());
-            context
-                .required_file(fields, "keyFile", errors)
+            secrets::file(fields, "keyFile", "tls.key", context, errors)
                 .map(|key_file| ClientAuth::PrivateKeyJwt { key_file, key_id })
         }
         "tls_client_auth" | "self_signed_tls_client_auth" => {
@@ -234,7 +242,7 @@ fn client_auth(
             })
         }
         _ => {
-            let secret_file = context.required_file(fields, "secretFile", errors)?;
+            let secret_file = secrets::file(fields, "secretFile", "client-secret", context, errors)?;
             Some(match method {
                 "client_secret_basic" => ClientAuth::SecretBasic { secret_file },
                 "client_secret_post" => ClientAuth::SecretPost { secret_file },

@@ -7,6 +7,7 @@ use super::{
     context::Context,
     keys,
     reader::{Errors, Fields},
+    secrets,
 };
 use crate::model::{
     extensions::Extensions,
@@ -67,7 +68,7 @@ pub(super) fn accounts(fields: &Fields<'_>, context: &Context<'_>, errors: &mut 
             }
             Some(level)
         });
-        let password_file = context.required_file(&fields, "passwordFile", errors);
+        let password_file = secrets::file(&fields, "passwordFile", "password", context, errors);
         if let (Some((username, _)), Some(level), Some(password_file)) = (name, level, password_file) {
             accounts.push(Account { username: username.to_owned(), level, password_file });
         }

@@ -21,12 +21,28 @@ pub enum SourceError {
     /// It does not exist, yet or any more.
     #[error("{0}: there is no such file")]
     Missing(String),
+    /// There is no such ConfigMap, yet or any more.
+    #[error("{0}: there is no such ConfigMap")]
+    MissingObject(String),
+    /// The ConfigMap has other keys.
+    #[error("{name}: the ConfigMap has no key `{key}`; {present}")]
+    MissingKey {
+        /// Name of the document.
+        name: String,
+        /// The key that is missing.
+        key: String,
+        /// A clause that lists those that it has.
+        present: String,
+    },
+    /// The key is not under `data`.
+    #[error("{0}: the key is under binaryData, so its text is not UTF-8 or was not meant as text; write it under data")]
+    Binary(String),
     /// It exists and cannot be read.
     #[error("{name}: cannot be read: {reason}")]
     Unreadable {
         /// Name of the document.
         name: String,
-        /// What the operating system says.
+        /// What the operating system or the API server says.
         reason: String,
     },
     /// It is larger than [`super::MAX_DOCUMENT_BYTES`].
@@ -47,7 +63,7 @@ pub enum SourceError {
     },
 }
 
-/// A source of documents. Object-safe: app.rs chooses one implementation.
+/// A source of documents. Object-safe: the room `app` chooses one implementation.
 pub trait ConfigSource: Send + 'static {
     /// The name of the document, for logs.
     fn name(&self) -> String;

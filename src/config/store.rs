@@ -56,6 +56,19 @@ pub trait ConfigStore: Send + Sync + 'static {
     fn change(&self, device: &str, edit: Edit) -> BoxFuture<'static, Result<Document, StoreError>>;
 }
 
+/// [`ConfigStore`] for a document that is not changed from here.
+#[derive(Clone, Debug)]
+pub struct ReadOnly {
+    /// Why, and where to change it instead.
+    pub sentence: String,
+}
+
+impl ConfigStore for ReadOnly {
+    fn change(&self, _device: &str, _edit: Edit) -> BoxFuture<'static, Result<Document, StoreError>> {
+        Box::pin(std::future::ready(Err(StoreError::NotWritable(self.sentence.clone()))))
+    }
+}
+
 /// Whether a configuration may be changed so.
 ///
 /// # Errors

@@ -31,6 +31,7 @@ fn all() -> Served {
         h2c: true,
         credentials: true,
         accounts: true,
+        secrets_dir: PathBuf::from("/run/secrets"),
     }
 }
 
@@ -197,11 +198,7 @@ fn each_single_mistake_is_told_with_its_place() {
         ("    uplinks:", "    rtspVia: bridge\n    uplinks:", "4:14: devices[0].rtspVia: the bridge needs the address"),
         ("  c: {", "  '1c': {", "6:24: devices[0].uplinks[0].certificateID: there is no `c`"),
         ("devices:", "device:", "1:1: `devices` is missing"),
-        (
-            "certFile: tls.crt, keyFile: /k/tls.key",
-            "secretName: s",
-            "9:20: certificates.c.secretName: secretName is not served",
-        ),
+        ("certFile: tls.crt, keyFile: /k/tls.key", "secretName: S", "9:20: certificates.c.secretName: `S` is no name"),
     ] {
         let text = GOOD.replace(from, to);
         assert_ne!(text, GOOD, "{from}");

@@ -36,7 +36,7 @@ use crate::model::{
 const MAX_NAME: usize = 63;
 
 /// Validates a document.
-pub(super) fn validate(root: &Node, context: &Context<'_>) -> Result<Configuration, Vec<ConfigError>> {
+pub(super) fn validate(root: &Node, context: Context<'_>) -> Result<Configuration, Vec<ConfigError>> {
     let mut errors = Errors::default();
     let root = Cursor::root(root);
     let mut uplinks = Vec::new();
@@ -44,14 +44,14 @@ pub(super) fn validate(root: &Node, context: &Context<'_>) -> Result<Configurati
     if root.node.value == Value::Null {
         errors.add(Position::START, "", EMPTY);
     } else if let Some(fields) = root.fields(keys::DOCUMENT, &mut errors) {
-        let references = References::read(&fields, context, &mut errors);
+        let references = References::read(&fields, &context, &mut errors);
         let roles = Roles::read(&fields, &mut errors);
         [found.certificates, found.policies, found.servers] = references.ids();
-        found.accounts = service::accounts(&fields, context, &mut errors);
+        found.accounts = service::accounts(&fields, &context, &mut errors);
         if let Some(devices) = fields.required("devices", &mut errors) {
             let mut names = BTreeMap::new();
             for device in devices.list(&mut errors) {
-                let read = read_device(&device, &mut names, (&references, &roles), context, &mut errors);
+                let read = read_device(&device, &mut names, (&references, &roles), &context, &mut errors);
                 if let Some((device, of_device)) = read {
                     found.devices.push(device);
                     uplinks.extend(of_device);
@@ -60,7 +60,9 @@ pub(super) fn validate(root: &Node, context: &Context<'_>) -> Result<Configurati
         }
     }
     match errors.into_sorted() {
-        errors if errors.is_empty() => Ok(Configuration { desired: DesiredSet::new(uplinks), ..found }),
+        errors if errors.is_empty() => {
+            Ok(Configuration { desired: DesiredSet::new(uplinks), secrets: context.into_secrets(), ..found })
+        }
         errors => Err(errors),
     }
 }

@@ -159,7 +159,9 @@ async fn sidecar(config: &Path, level: LevelHandle) -> io::Result<App> {
     let mut options = app::Options {
         // All of the demo is on this machine.
         proxies: app::Proxies::default(),
-        config: config.to_owned(),
+        config: app::Origin::File(config.to_owned()),
+        secrets: app::SecretsOrigin::default(),
+        cluster: app::Cluster::default(),
         admin: ADMIN,
         onvif: None,
         grace: GRACE,

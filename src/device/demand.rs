@@ -1,12 +1,16 @@
 //! Whether an answer of the device asks for credentials, and in which way (ONVIF Core, Authentication over HTTP and HTTPS).
 //!
-//! A 401 does, and a device that knows UsernameToken only says it with 400 or 500 and a fault. Only such an answer is read, up
-//! to a bound; every other one passes unread.
+//! A 401 does, and a device that knows UsernameToken only says it with a fault and 400 or 500, or wrongly with 200. Only what may
+//! be such an answer is read, up to a bound; every other one passes unread.
 
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode, header::WWW_AUTHENTICATE};
+use http::{
+    HeaderMap, StatusCode,
+    header::{CONTENT_TYPE, WWW_AUTHENTICATE},
+};
+use http_body_util::BodyExt;
 
 use super::{
     challenge::{Offer, best},
@@ -22,6 +26,10 @@ use crate::base::{
 const ANSWER_MAX: usize = 64 * 1024;
 /// How long such an answer may take.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
+/// Longest answer with 200 that is read, bytes: a fault and no more, because most of these answers are none.
+const GOOD_ANSWER_MAX: usize = 8 * 1024;
+/// How long that may take: as long as answers whose addresses are rewritten, because what is no fault may be slow.
+const GOOD_ANSWER_DEADLINE: Duration = Duration::from_secs(60);
 
 /// Most characters of the names of schemes in a sentence.
 const WORDS_MAX: usize = 100;
@@ -54,14 +62,20 @@ pub async fn demand(response: Response, soap: bool) -> (Response, Option<Demand>
         let body = collect(body).await.unwrap_or_default();
         return (Response::from_parts(parts, Body::full(body)), Some(demand));
     }
-    if !soap || (status != StatusCode::BAD_REQUEST && status != StatusCode::INTERNAL_SERVER_ERROR) {
-        return (response, None);
-    }
+    let (max, deadline) = match status {
+        StatusCode::BAD_REQUEST | StatusCode::INTERNAL_SERVER_ERROR if soap => (ANSWER_MAX, ANSWER_DEADLINE),
+        StatusCode::OK if soap && is_xml(response.headers()) => (GOOD_ANSWER_MAX, GOOD_ANSWER_DEADLINE),
+        _ => return (response, None),
+    };
     let (parts, body) = response.into_parts();
-    match gather(body, ANSWER_MAX, ANSWER_DEADLINE).await {
-        Gathered::Whole { bytes, .. } => {
+    match gather(body, max, deadline).await {
+        Gathered::Whole { bytes, trailers } => {
             let demand = is_not_authorized(&bytes).then_some(Demand::Token);
-            (Response::from_parts(parts, Body::full(bytes)), demand)
+            let body = match trailers {
+                None => Body::full(bytes),
+                Some(trailers) => Body::new(Body::full(bytes).with_trailers(std::future::ready(Some(Ok(trailers))))),
+            };
+            (Response::from_parts(parts, body), demand)
         }
         Gathered::Larger(body) => (Response::from_parts(parts, body), None),
         Gathered::Broken(_) | Gathered::Slow => {
@@ -69,6 +83,11 @@ pub async fn demand(response: Response, soap: bool) -> (Response, Option<Demand>
             (refusal(soap, StatusCode::BAD_GATEWAY, sentence, None), None)
         }
     }
+}
+
+/// Whether an answer may be a SOAP message.
+fn is_xml(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).is_some_and(|kind| kind.contains("xml"))
 }
 
 /// What the head of a 401 asks for.

@@ -65,6 +65,37 @@ async fn a_device_that_wants_a_username_token_gets_it_in_its_own_time() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_device_may_say_that_it_wants_a_token_with_status_200() {
+    let bench = bench(|seen, _| {
+        if seen.text().contains("UsernameToken") {
+            return answer(200, &[("content-type", "application/soap+xml")], &envelope("", "<here/>"));
+        }
+        let mut response = not_authorized();
+        *response.status_mut() = http::StatusCode::OK;
+        response
+    });
+    for tries in [3, 4] {
+        let (status, text) = bench.soap(&envelope("", "<x/>")).await;
+        assert_eq!((status, text), (200, envelope("", "<here/>")));
+        assert_eq!(bench.seen(|_| ()).len(), tries, "without, the time, with; then with at once");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_good_answer_passes_whole_whatever_its_length() {
+    let bench = bench(|seen, _| {
+        let length = seen.text().len();
+        answer(200, &[("content-type", "application/soap+xml")], &envelope("", &"NotAuthorized Fault ".repeat(length)))
+    });
+    for length in [1, 1000] {
+        let message = envelope("", &" ".repeat(length));
+        let expected = envelope("", &"NotAuthorized Fault ".repeat(message.len()));
+        assert_eq!(bench.soap(&message).await, (200, expected));
+    }
+    assert_eq!(bench.seen(|_| ()).len(), 2, "none was taken for a demand");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_username_token_that_is_refused_in_the_right_time_is_a_wrong_password() {
     let bench =
         bench(

@@ -12,6 +12,7 @@ pub mod desired;
 pub mod device;
 pub mod extensions;
 pub mod failure;
+pub mod kubernetes;
 pub mod lab;
 pub mod network;
 pub mod status;

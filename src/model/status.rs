@@ -126,6 +126,9 @@ pub struct ConfigStatus {
     pub generation: u64,
     /// What is wrong with the newest document; it is not in force.
     pub errors: Vec<String>,
+    /// What is wrong with Secrets that the document in force names and that are followed over the API, by name; what was read of
+    /// them before stays in use.
+    pub secrets: BTreeMap<String, String>,
 }
 
 /// The state of one device.

@@ -18,9 +18,10 @@ pub const DEFAULT_LEVEL: &str = "info";
 /// No longer filter is taken at run time: the parser's work and the answer stay small.
 pub const FILTER_MAX: usize = 1024;
 
-/// Libraries whose `info` and `debug` are about single frames and records. A later directive for the same target wins.
+/// Libraries whose `info` and `debug` are about single frames and records; the watcher of Kubernetes' objects warns at each attempt of
+/// what `base::object` says once. A later directive for the same target wins.
 const QUIET: &str = "h2=warn,hyper=warn,hyper_util=warn,rustls=warn,tonic=warn,tower=warn,opentelemetry=warn,\
-                     opentelemetry_sdk=warn,opentelemetry_otlp=warn,notify=warn";
+                     opentelemetry_sdk=warn,opentelemetry_otlp=warn,notify=warn,kube_client=warn,kube_runtime=error";
 
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 

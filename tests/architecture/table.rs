@@ -32,6 +32,7 @@ pub const ROOMS: &[Room] = &[
             "onvif",
             "admin",
             "config",
+            "cluster",
             "tls",
             "forward",
             "model",
@@ -50,6 +51,7 @@ pub const ROOMS: &[Room] = &[
     room_of(3, "onvif", &["model", "base", "config"]),
     room_of(3, "admin", &["model", "base", "telemetry"]),
     room_of(2, "config", &["model", "base"]),
+    room_of(2, "cluster", &["model", "base"]),
     room_of(2, "tls", &["model", "base"]),
     room_of(2, "forward", &["model", "base"]),
     // The status of a session shares its byte counters with the stream that counts: plain atomics, no I/O.

@@ -21,7 +21,9 @@ use crate::support::{
 /// Walks the only uplink of the site's configuration.
 async fn walk(site: &Site) -> Walk {
     let mut walks = Vec::new();
-    let all = connect(&site.config(), Proxies::default(), |walk| walks.push(walk.clone())).await.expect("a good file");
+    let all = connect(&site.config(), site.path(), Proxies::default(), |walk| walks.push(walk.clone()))
+        .await
+        .expect("a good file");
     let [walk] = walks.try_into().expect("one uplink");
     assert_eq!(all, walk.online);
     walk
@@ -251,7 +253,7 @@ async fn switches_of_the_lab_are_noted() {
 async fn a_wrong_configuration_is_told_line_by_line_and_nothing_is_dialed() {
     let site = Site::new(&[]);
     site.write("devices:\n  - name: camera-1\n    http: nonsense\n");
-    let told = connect(&site.config(), Proxies::default(), |_| panic!("nothing is walked")).await;
+    let told = connect(&site.config(), site.path(), Proxies::default(), |_| panic!("nothing is walked")).await;
     let errors = told.expect_err("wrong");
     assert!(errors.iter().any(|error| error.contains("uplinks.yaml:3:")), "{errors:?}");
 }
@@ -268,7 +270,7 @@ async fn all_uplinks_are_walked_in_the_order_of_the_file_and_one_that_fails_fail
     site.write(&document(&lines));
     let mut told = Vec::new();
     let file = site.config();
-    let walking = connect(&file, Proxies::default(), |walk| told.push((walk.device.clone(), walk.online)));
+    let walking = connect(&file, site.path(), Proxies::default(), |walk| told.push((walk.device.clone(), walk.online)));
     let (all, _session) = tokio::join!(walking, remote.upgrade());
     assert!(!all.expect("a good file"));
     let expected = ["a", "b", "c", "d", "e", "f"].map(|name| (name.to_owned(), name == "c"));

@@ -1,6 +1,8 @@
 //! The integration tests: the rooms through their public interfaces, in one binary so that it links once.
 
 mod check_connect;
+#[cfg(feature = "kubernetes")]
+mod configmap;
 mod connect;
 mod credentials;
 mod faults;

@@ -285,7 +285,7 @@ class CredentialsWrong(Watched, Shared):
                 self.assertNotEqual(player.ended(), 0)
         error = uplink(self.rig.admin, "camera-1")["deviceError"]
         self.assertEqual((error["phase"], error["cause"]), ("device", "device-credentials-refused"))
-        self.assertNotIn("401", (self.rig.dir / "ffmpeg.log").read_text())
+        self.assertNotRegex((self.rig.dir / "ffmpeg.log").read_text(), r"\b401\b")  # a port may hold the digits
         (self.rig.dir / "password").write_text(PASSWORD + "\n")
 
         def watches():

@@ -43,9 +43,14 @@ const GOODBYE: Duration = Duration::from_secs(2);
 ///
 /// # Errors
 /// All that is wrong with the configuration, one line each: `FILE:LINE:COLUMN: path: sentence`. Then nothing was dialed.
-pub async fn connect(path: &Path, proxies: Proxies, mut told: impl FnMut(&Walk)) -> Result<bool, Vec<String>> {
+pub async fn connect(
+    path: &Path,
+    secrets_dir: &Path,
+    proxies: Proxies,
+    mut told: impl FnMut(&Walk),
+) -> Result<bool, Vec<String>> {
     let document = file::read(path).map_err(|error| vec![error.to_string()])?;
-    let desired = config::load(&document.text, &document.base_dir, &served())
+    let desired = config::load(&document.text, &document.base_dir, &served(secrets_dir))
         .map_err(|errors| errors.iter().map(|error| format!("{}:{error}", document.name)).collect::<Vec<_>>())?;
     let watcher = FileWatcher::start();
     let reach = Reach::new(proxies);

@@ -1,6 +1,8 @@
 //! What several test modules share.
 
 pub mod answer;
+#[cfg(feature = "kubernetes")]
+pub mod api_server;
 pub mod cloud;
 pub mod connect;
 pub mod device;

@@ -10,7 +10,7 @@ use std::{
 };
 
 use onvif_uplink::{
-    app::{App, Options, Outcome, Proxies},
+    app::{App, Cluster, Options, Origin, Outcome, Proxies, SecretsOrigin},
     base::drain::{DrainSwitch, drain},
     model::{
         failure::Cause,
@@ -151,7 +151,9 @@ impl Sidecar {
     /// Starts one on this file.
     pub async fn start(config: PathBuf, change: impl FnOnce(&mut Options)) -> Self {
         let mut options = Options {
-            config,
+            config: Origin::File(config),
+            secrets: SecretsOrigin::default(),
+            cluster: Cluster::default(),
             admin: "127.0.0.1:0".parse().expect("address"),
             onvif: None,
             grace: GRACE,
