@@ -57,6 +57,7 @@ fn main() -> ExitCode {
         Command::Check(arguments) if arguments.connect => block_on(check_connections(&arguments)),
         Command::Check(arguments) => check(&arguments),
         Command::Status(arguments) => block_on(status(&arguments)),
+        Command::Healthcheck(arguments) => block_on(healthcheck(&arguments)),
         Command::Run(arguments) => {
             block_on(logged(&arguments.logging.options(), |telemetry| run(&arguments, telemetry)))
         }
@@ -95,6 +96,10 @@ fn block_on(future: impl Future<Output = Ended>) -> Ended {
 
 fn internal(error: impl ToString) -> (u8, String) {
     (cli::EXIT_INTERNAL, error.to_string())
+}
+
+fn usage(sentence: String) -> (u8, String) {
+    (cli::EXIT_USAGE, sentence)
 }
 
 /// Logs and traces around a command that runs on.
@@ -165,6 +170,17 @@ async fn status(arguments: &cli::Status) -> Ended {
     Ok(cli::EXIT_OK)
 }
 
+async fn healthcheck(arguments: &cli::Healthcheck) -> Ended {
+    let page = if arguments.ready { admin::ask::READY } else { admin::ask::ALIVE };
+    match admin::ask::health(&arguments.admin, page).await.map_err(internal)? {
+        Ok(verdict) => {
+            say(verdict.trim_end());
+            Ok(cli::EXIT_OK)
+        }
+        Err(sentence) => Err((cli::EXIT_UNAVAILABLE, sentence)),
+    }
+}
+
 async fn run(arguments: &cli::Run, telemetry: TelemetryView) -> Ended {
     let origin = match (&arguments.config, &arguments.configmap) {
         (_, Some(at)) => app::Origin::ConfigMap(at.clone()),
@@ -181,7 +197,14 @@ async fn run(arguments: &cli::Run, telemetry: TelemetryView) -> Ended {
         cluster: app::Cluster::default(),
         admin: arguments.admin,
         onvif: arguments.onvif,
-        grace: arguments.grace_period,
+        grace: arguments.grace.period(),
+        ready_requires_uplink: arguments.lifecycle.ready_requires_uplink,
+        drain_endpoint: arguments.lifecycle.drain_endpoint,
+        visible: app::Visible {
+            events: arguments.events().map_err(usage)?,
+            status: arguments.status_targets().map_err(usage)?,
+        },
+        write_back: arguments.visible.write_back,
         threads: arguments.threads,
         exit_on_invalid: arguments.exit_on_invalid,
         trace_requests: telemetry.traces,
@@ -202,7 +225,7 @@ async fn run(arguments: &cli::Run, telemetry: TelemetryView) -> Ended {
         }
         std::future::pending().await
     };
-    let outcome = until_stopped(arguments.grace_period, |drain| async {
+    let outcome = until_stopped(arguments.grace.period(), |drain| async {
         tokio::select! { outcome = app.run(drain) => outcome, never = hangups => never }
     })
     .await?;
@@ -248,12 +271,13 @@ async fn run_gateway(arguments: &cli::Gateway, telemetry: TelemetryView) -> Ende
         metrics: Arc::new(metrics),
         status: gateway.status(),
         level: telemetry.level,
+        lifecycle: None,
     };
     let admin = Admin::bind(arguments.admin, Arc::new(state)).await.map_err(internal)?;
     let rtsp = gateway.rtsp_address().map(tracing::field::display);
     tracing::info!(listen = %gateway.listen_address(), rtsp, front = %gateway.front_address(), admin = %admin.local_addr(), "gateway started");
     let (admin_switch, admin_drain) = drain();
-    let served = until_stopped(arguments.grace_period, |stop| async {
+    let served = until_stopped(arguments.grace.period(), |stop| async {
         let work = async {
             let served = gateway.run(stop).await;
             admin_switch.start(RUNTIME_STOP);

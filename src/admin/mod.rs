@@ -1,10 +1,11 @@
-//! L3: the admin listener: `/livez`, `/readyz`, `/metrics`, `/status` and `PUT /log-level` (design.md §6), and the asking
-//! side of `/status` for `onvif-uplink status`.
+//! L3: the admin listener: `/livez`, `/readyz`, `/metrics`, `/status`, `PUT /log-level`, `/drain` and `POST /quitquitquit`
+//! (design.md §6), and the asking side for `onvif-uplink status` and `healthcheck`.
 //!
-//! Plain HTTP/1.1 for probes, Prometheus and people; it carries no secret and changes nothing but the log level, and that
-//! for loopback peers only. Sidecar and gateway share it: what `/status` says is a function that the root gives.
+//! Plain HTTP/1.1 for probes, Prometheus and people; it carries no secret. What changes something is for loopback
+//! peers only, but for `/drain`, which kubelet asks from outside of the pod and which therefore must be switched on. Sidecar and gateway share it: what `/status` says is a function that the root gives.
 
 pub mod ask;
+pub mod lifecycle;
 mod listener;
 mod pages;
 mod readiness;
@@ -14,6 +15,7 @@ pub mod table;
 use std::{fmt, sync::Arc};
 
 pub use self::{
+    lifecycle::Lifecycle,
     listener::{Admin, CONNECTIONS_MAX, HEAD_MAX, HEAD_TIMEOUT},
     readiness::Readiness,
 };
@@ -32,6 +34,8 @@ pub struct AdminState {
     pub status: StatusFn,
     /// What `PUT /log-level` changes.
     pub level: LevelHandle,
+    /// What `/drain` and `/quitquitquit` ask for; `None` where neither is.
+    pub lifecycle: Option<Lifecycle>,
 }
 
 impl fmt::Debug for AdminState {

@@ -7,10 +7,14 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Body as HttpBody;
 
-use super::AdminState;
+use super::{
+    AdminState,
+    lifecycle::{Asked, Lifecycle},
+};
 use crate::telemetry::{logs::FILTER_MAX, metrics};
 
-const PATHS: &str = "/livez, /readyz, /metrics, /status and PUT /log-level";
+const PATHS: &str =
+    "/livez, /readyz, /metrics, /status and PUT /log-level; a sidecar has /drain and POST /quitquitquit too";
 
 /// Answers one request of `peer`. Cancel safe.
 pub(super) async fn answer<B>(state: &AdminState, peer: SocketAddr, request: Request<B>) -> Response<Full<Bytes>>
@@ -32,8 +36,53 @@ where
         ),
         "/metrics" => page(StatusCode::OK, metrics::CONTENT_TYPE, state.metrics.encode()),
         "/status" => page(StatusCode::OK, "application/json", format!("{:#}\n", (state.status)())),
-        _ => text(StatusCode::NOT_FOUND, &format!("no such page; there are {PATHS}")),
+        "/drain" => match &state.lifecycle {
+            Some(lifecycle) => drain(lifecycle, request.method()),
+            None => no_such_page(),
+        },
+        "/quitquitquit" => match &state.lifecycle {
+            Some(lifecycle) => quit(lifecycle, peer, request.method()),
+            None => no_such_page(),
+        },
+        _ => no_such_page(),
     }
+}
+
+fn no_such_page() -> Response<Full<Bytes>> {
+    text(StatusCode::NOT_FOUND, &format!("no such page; there are {PATHS}"))
+}
+
+/// For kubelet's preStop hook, which asks from outside of the pod and only with GET. Idempotent.
+fn drain(lifecycle: &Lifecycle, method: &Method) -> Response<Full<Bytes>> {
+    if !lifecycle.has_drain_endpoint() {
+        return text(StatusCode::NOT_FOUND, "draining by request is off; `run --drain-endpoint` switches it on");
+    }
+    // HEAD promises to change nothing.
+    if !matches!(*method, Method::GET | Method::POST) {
+        return not_allowed("GET, POST", "ask for the drain with GET or POST");
+    }
+    lifecycle.ask(Asked::Drain);
+    text(StatusCode::OK, "draining: nothing new is taken, open streams go on until the process is stopped")
+}
+
+/// For the end of a Job in clusters without native sidecars: the main container says that it is done.
+fn quit(lifecycle: &Lifecycle, peer: SocketAddr, method: &Method) -> Response<Full<Bytes>> {
+    if *method != Method::POST {
+        return not_allowed("POST", "end the process with POST");
+    }
+    if !is_local(peer) {
+        return text(
+            StatusCode::FORBIDDEN,
+            "the process is ended from this machine or pod only: use its loopback address",
+        );
+    }
+    tracing::info!("told to stop by /quitquitquit");
+    lifecycle.ask(Asked::Stop);
+    text(StatusCode::OK, "stopping")
+}
+
+fn is_local(peer: SocketAddr) -> bool {
+    peer.ip().to_canonical().is_loopback()
 }
 
 fn readyz(state: &AdminState, verbose: bool) -> Response<Full<Bytes>> {
@@ -64,7 +113,7 @@ where
     B: HttpBody,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    if !peer.ip().to_canonical().is_loopback() {
+    if !is_local(peer) {
         return text(
             StatusCode::FORBIDDEN,
             "the log level is changed from this machine or pod only: use its loopback address",

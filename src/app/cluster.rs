@@ -53,12 +53,47 @@ impl Cluster {
         Self { client: Some(client) }
     }
 
-    async fn connect(self) -> io::Result<kube::Client> {
+    /// One client for all that ask it from here on. Where none can be made each learns that by itself.
+    pub(super) async fn shared(self) -> Self {
+        match self.clone().connect().await {
+            Ok(client) => Self::with_client(client),
+            Err(_) => self,
+        }
+    }
+
+    pub(super) async fn connect(self) -> io::Result<kube::Client> {
         match self.client {
             Some(client) => Ok(client),
             None => crate::cluster::client::connect(crate::tls::provider::provider()).await.map_err(io::Error::other),
         }
     }
+}
+
+#[cfg(not(feature = "kubernetes"))]
+impl Cluster {
+    /// There is nothing to share.
+    pub(super) async fn shared(self) -> Self {
+        self
+    }
+}
+
+/// Where changes go when the document is in a ConfigMap.
+#[cfg(feature = "kubernetes")]
+fn config_map_store(
+    client: &kube::Client,
+    at: &ConfigMapKey,
+    base_dir: PathBuf,
+    (write_back, served): (bool, &Served),
+) -> Arc<dyn ConfigStore> {
+    use crate::config::store_configmap::ConfigMapStore;
+    if write_back {
+        return Arc::new(ConfigMapStore::new(client.clone(), at.clone(), base_dir, served.clone()));
+    }
+    let sentence = format!(
+        "it is the ConfigMap {}/{}; change that instead, or start the sidecar with --write-back",
+        at.namespace, at.name
+    );
+    Arc::new(crate::config::store::ReadOnly { sentence })
 }
 
 impl std::fmt::Debug for Cluster {
@@ -79,7 +114,7 @@ pub(super) struct Parts {
 /// # Errors
 /// The API is needed and cannot be used at all; without the feature, that it is needed.
 pub(super) async fn parts(
-    (origin, secrets, cluster): (&Origin, &SecretsOrigin, Cluster),
+    (origin, write_back, secrets, cluster): (&Origin, bool, &SecretsOrigin, Cluster),
     served: &Served,
     watcher: Arc<FileWatcher>,
     board: &Arc<StatusBoard>,
@@ -94,7 +129,7 @@ pub(super) async fn parts(
     }
     #[cfg(not(feature = "kubernetes"))]
     {
-        let _ = (cluster, board);
+        let _ = (cluster, board, write_back);
         Err(io::Error::other("this program was built without the feature `kubernetes`, which the API needs"))
     }
     #[cfg(feature = "kubernetes")]
@@ -107,9 +142,9 @@ pub(super) async fn parts(
             }
             Origin::ConfigMap(at) => {
                 let base_dir = std::env::current_dir()?;
-                let source = crate::config::configmap::ConfigMapSource::new(client.clone(), at.clone(), base_dir);
-                let sentence = format!("it is the ConfigMap {}/{}; change that instead", at.namespace, at.name);
-                (Box::new(source), Arc::new(crate::config::store::ReadOnly { sentence }))
+                let source =
+                    crate::config::configmap::ConfigMapSource::new(client.clone(), at.clone(), base_dir.clone());
+                (Box::new(source), config_map_store(&client, at, base_dir, (write_back, served)))
             }
         };
         let files = secrets.namespace.as_ref().map(|namespace| {

@@ -7,31 +7,41 @@
 
 pub mod cluster;
 mod follower;
+mod lifecycle;
 mod local;
 pub mod probe;
 mod reloads;
 mod traced;
 mod uplinks;
+mod visible;
 
 use std::{collections::BTreeMap, io, net::SocketAddr, num::NonZeroUsize, path::Path, sync::Arc, time::Duration};
 
 use tokio::sync::{mpsc, watch};
 
-pub use self::cluster::{Cluster, Origin, SecretsOrigin};
 use self::{
     cluster::SecretsWork,
-    follower::{CONFIGURATION, Follower},
+    follower::Follower,
     local::Local,
     reloads::Reloads,
     traced::Traced,
     uplinks::{Current, Uplinks},
+    visible::VisibleWork,
+};
+pub use self::{
+    cluster::{Cluster, Origin, SecretsOrigin},
+    visible::Visible,
 };
 pub use crate::transport::proxy::choice::Proxies;
 use crate::{
-    admin::{Admin, AdminState, Readiness, status},
+    admin::{
+        Admin, AdminState, Readiness, StatusFn,
+        lifecycle::{Asked, Lifecycle},
+        status,
+    },
     authz::{Authorizer, mtls::MutualTls, token::AccessTokens, unauthenticated::Unauthenticated},
     base::{
-        drain::{Drain, Draining, drain},
+        drain::{Drain, drain},
         http::Handler,
         mediator::Mediators,
         network::NetworkWatch,
@@ -57,9 +67,6 @@ use crate::{
     },
 };
 
-/// The readiness latch that a drain closes.
-const DRAIN: &str = "drain";
-
 /// What a sidecar is started with (design.md §6).
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -79,6 +86,14 @@ pub struct Options {
     pub threads: NonZeroUsize,
     /// End when the first document is unusable.
     pub exit_on_invalid: bool,
+    /// Ready only while at least one uplink is Online.
+    pub ready_requires_uplink: bool,
+    /// Whether `/drain` is there.
+    pub drain_endpoint: bool,
+    /// What Kubernetes sees.
+    pub visible: Visible,
+    /// Whether the uplink configuration service may change the ConfigMap that the configuration comes from.
+    pub write_back: bool,
     /// Whether requests get a span each: only when traces are exported.
     pub trace_requests: bool,
     /// The proxies of the process.
@@ -110,9 +125,12 @@ pub struct App {
     supervisor: Supervisor,
     current: watch::Sender<Arc<Current>>,
     secrets: SecretsWork,
+    visible: VisibleWork,
     /// Ends with the app, after the uplinks that it wakes.
     _network: NetworkWatch,
     exit_on_invalid: bool,
+    ready_requires_uplink: bool,
+    lifecycle: Lifecycle,
     reload_now: (mpsc::Sender<()>, mpsc::Receiver<()>),
 }
 
@@ -123,29 +141,29 @@ impl App {
     /// A sentence of the operating system: the address is taken, or no thread can be started; or why the API cannot be used at all.
     pub async fn build(options: Options) -> io::Result<Self> {
         let board = StatusBoard::new();
-        let readiness = Readiness::new();
-        readiness.set(CONFIGURATION, "no configuration has been read yet");
-        readiness.clear(DRAIN);
+        let readiness = lifecycle::latches();
         let mut metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
         let reloads = Reloads::register(metrics.product());
         let uplink_metrics = UplinkMetrics::register(metrics.product(), Arc::clone(&board));
-        let shown = Arc::clone(&board);
+        let (shown, lifecycle) = (Arc::clone(&board), Lifecycle::new(options.drain_endpoint));
+        let document: StatusFn = Arc::new(move || status::document(&shown.snapshot()));
         let state = AdminState {
             readiness: readiness.clone(),
             metrics: Arc::new(metrics),
-            status: Arc::new(move || status::document(&shown.snapshot())),
+            status: Arc::clone(&document),
             level: options.level,
+            lifecycle: Some(lifecycle.clone()),
         };
         let admin = Admin::bind(options.admin, Arc::new(state)).await?;
 
-        let watcher = FileWatcher::start();
-        let network = NetworkWatch::start();
+        let (watcher, network) = (FileWatcher::start(), NetworkWatch::start());
         let reach = Reach::new(options.proxies);
         let authorizers = authorizers(&watcher, &reach);
         let accounts = Accounts::new(Arc::clone(&watcher), Arc::clone(&board));
         let transports = transports(reach);
         let served = served(&options.secrets.dir);
-        let from = (&options.config, &options.secrets, options.cluster);
+        let (visible, cluster) = VisibleWork::start(options.visible, options.cluster, document).await;
+        let from = (&options.config, options.write_back, &options.secrets, cluster);
         let cluster::Parts { source, store, secrets } = cluster::parts(from, &served, watcher, &board).await?;
         let (current, reload_now) = (watch::Sender::default(), mpsc::channel(1));
         let uplinks = Arc::new(Uplinks {
@@ -184,8 +202,11 @@ impl App {
             supervisor,
             current,
             secrets,
+            visible,
             _network: network,
             exit_on_invalid: options.exit_on_invalid,
+            ready_requires_uplink: options.ready_requires_uplink,
+            lifecycle,
             reload_now,
         })
     }
@@ -214,6 +235,7 @@ impl App {
     /// everything without grace.
     pub async fn run(mut self, mut stop: Drain) -> Outcome {
         let (admin_switch, admin_drain) = drain();
+        let mut asked = self.lifecycle.watch();
         let local = self.local.map(|local| local.run(admin_drain.clone()));
         let admin = async {
             tokio::join!(self.admin.run(admin_drain), async {
@@ -227,7 +249,7 @@ impl App {
             let outcome = Self::follow(
                 &mut *self.source,
                 &mut self.reload_now.1,
-                &mut stop,
+                (&mut stop, &mut asked),
                 &mut Follower {
                     supervisor: &mut self.supervisor,
                     board: &self.board,
@@ -241,31 +263,41 @@ impl App {
                 },
             )
             .await;
-            self.readiness.set(DRAIN, "the process is about to stop");
-            Self::shut_down(self.supervisor, stop).await;
+            self.readiness.set(lifecycle::DRAIN, "the process is about to stop");
+            lifecycle::drained(&mut self.supervisor, &mut stop, &mut asked).await;
+            lifecycle::shut_down(self.supervisor, stop).await;
             self.secrets.remove().await;
             // Last, so that the drain itself can be watched.
             admin_switch.start(Duration::from_secs(1));
             outcome
         };
-        let secrets = self.secrets.follow(named.subscribe());
-        let work = async {
-            tokio::select! { outcome = work => outcome, never = secrets => match never {} }
+        let work = async { tokio::join!(work, admin).0 };
+        let readiness = async {
+            if self.ready_requires_uplink {
+                lifecycle::follow_uplinks(&self.board, &self.readiness).await;
+            }
+            std::future::pending().await
         };
-        let (outcome, _) = tokio::join!(work, admin);
-        outcome
+        let secrets = self.secrets.follow(named.subscribe());
+        tokio::select! {
+            outcome = work => outcome,
+            never = secrets => match never {},
+            never = self.visible.follow(&self.board) => match never {},
+            never = readiness => never,
+        }
     }
 
     async fn follow(
         source: &mut dyn ConfigSource,
         reload_now: &mut mpsc::Receiver<()>,
-        stop: &mut Drain,
+        (stop, asked): (&mut Drain, &mut watch::Receiver<Asked>),
         follower: &mut Follower<'_>,
     ) -> Outcome {
         loop {
             let told = tokio::select! {
                 biased;
                 _ = stop.started() => return Outcome::Stopped,
+                () = lifecycle::asked_for(asked, Asked::Drain) => return Outcome::Stopped,
                 told = source.next() => told,
                 Some(()) = reload_now.recv() => {
                     source.reload();
@@ -277,29 +309,7 @@ impl App {
             }
         }
     }
-
-    /// Drains until the supervisor is done. When the deadline is drawn nearer (a second signal) nobody waits beyond it: what
-    /// is left is dropped, and so cut.
-    async fn shut_down(supervisor: Supervisor, mut stop: Drain) {
-        let mut done = std::pin::pin!(supervisor.shutdown());
-        let Some(Draining { mut deadline }) = stop.now() else {
-            return done.await;
-        };
-        let mut cut = deadline + CUT_MARGIN;
-        loop {
-            tokio::select! {
-                () = &mut done => return,
-                nearer = stop.nearer_than(deadline) => (deadline, cut) = (nearer.deadline, nearer.deadline),
-                () = tokio::time::sleep_until(cut) => {
-                    return tracing::warn!("stopped without the rest of the grace period");
-                }
-            }
-        }
-    }
 }
-
-/// The supervisor cuts by itself at the end of the grace period; this much later nobody waits for it.
-const CUT_MARGIN: Duration = Duration::from_secs(6);
 
 /// Reads `file` as a sidecar would, with its Secrets in `secrets_dir`, and returns how many uplinks it asks for. Blocks while it reads.
 ///

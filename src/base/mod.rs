@@ -5,6 +5,8 @@
 
 pub mod activity;
 pub mod backoff;
+#[cfg(feature = "kubernetes")]
+pub mod call;
 pub mod clock;
 pub mod digest;
 pub mod drain;
@@ -20,6 +22,8 @@ pub mod owned;
 pub mod random;
 pub mod rate;
 pub mod rtsp;
+#[cfg(all(test, feature = "kubernetes"))]
+pub mod scripted_api;
 pub mod secret;
 pub mod shard;
 pub mod tasks;

@@ -1,7 +1,11 @@
 //! The command line (design.md §6, fixed: scripts rely on it). Each flag has a twin `ONVIF_UPLINK_…` in the environment,
 //! because a sidecar is configured where its pod is written; the flag wins.
 
+mod connect;
 mod emulator;
+mod gateway;
+mod lifecycle;
+mod visible;
 
 use std::{ffi::OsString, net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 
@@ -9,9 +13,13 @@ use clap::{
     ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum, builder::BoolishValueParser, error::ErrorKind,
 };
 
-use url::Url;
-
-pub use self::emulator::{Camera, CameraAuth, Demo};
+pub use self::{
+    connect::Connect,
+    emulator::{Camera, CameraAuth, Demo},
+    gateway::{Gateway, Identity},
+    lifecycle::{GRACE_DEFAULT, Grace, Healthcheck, Lifecycle},
+    visible::{Events, Visible},
+};
 use crate::{
     model::kubernetes::{ConfigMapKey, check_namespace},
     telemetry::logs::{Format, LogOptions},
@@ -21,7 +29,8 @@ use crate::{
 pub const EXIT_OK: u8 = 0;
 /// Wrong arguments (EX_USAGE).
 pub const EXIT_USAGE: u8 = 64;
-/// An uplink did not come up in `check --connect`, or `connect` found no way to the device (EX_UNAVAILABLE).
+/// An uplink did not come up in `check --connect`, `connect` found no way to the device, or `healthcheck` was told that the process
+/// is not alive or not ready (EX_UNAVAILABLE).
 pub const EXIT_UNAVAILABLE: u8 = 69;
 /// Something broke that should not, or the asked process did not answer (EX_SOFTWARE).
 pub const EXIT_INTERNAL: u8 = 70;
@@ -46,11 +55,12 @@ Examples:
   onvif-uplink run --config uplinks.yaml     the sidecar beside a camera or NVR
   onvif-uplink check --connect uplinks.yaml  what is in the way of each uplink
   onvif-uplink status                        what a running sidecar does
+  onvif-uplink healthcheck --ready           whether it is ready, for probes
   onvif-uplink connect camera-1 22           a port of a device, by the gateway
 
 Exit codes: 0 stopped as asked, 64 wrong arguments, 69 an uplink did not come up
-(check --connect) or no way to the device (connect), 70 internal error,
-78 configuration unusable.";
+(check --connect), no way to the device (connect) or not ready (healthcheck),
+70 internal error, 78 configuration unusable.";
 
 /// ONVIF Uplink for cameras and NVRs that do not speak it.
 #[derive(Clone, Debug, Parser)]
@@ -124,6 +134,16 @@ Examples:
   onvif-uplink status
   onvif-uplink status --json | jq '.uplinks[] | select(.status != \"Online\")'")]
     Status(Status),
+    /// Ask a running process whether it is alive, for images without a shell: 0, or 69 and the reason
+    #[command(after_help = "\
+Examples, for an exec probe or the healthcheck of docker-compose:
+  onvif-uplink healthcheck
+  onvif-uplink healthcheck --ready
+  onvif-uplink healthcheck --admin 127.0.0.1:9601
+
+Ends with 0 if the process is alive (with --ready: ready), 69 if it says that it
+is not, 70 if it does not answer.")]
+    Healthcheck(Healthcheck),
     /// The camera emulator alone
     #[command(after_help = "\
 Examples:
@@ -189,9 +209,15 @@ pub struct Run {
     /// Where tools beside the device reach the uplink configuration service, by the accounts of the configuration; off by default
     #[arg(long, env = "ONVIF_UPLINK_ONVIF", value_name = "ADDR")]
     pub onvif: Option<SocketAddr>,
-    /// How long open streams may go on after a stop, for example 30s, 2m or 500ms
-    #[arg(long, env = "ONVIF_UPLINK_GRACE_PERIOD", value_name = "DURATION", default_value = "30s", value_parser = grace_period)]
-    pub grace_period: Duration,
+    /// How long open streams may go on.
+    #[command(flatten)]
+    pub grace: Grace,
+    /// Readiness and drain.
+    #[command(flatten)]
+    pub lifecycle: Lifecycle,
+    /// Events, status and write-back.
+    #[command(flatten)]
+    pub visible: Visible,
     /// Threads that carry uplinks; each uplink stays on one
     #[arg(long, env = "ONVIF_UPLINK_THREADS", value_name = "N", default_value = "1", value_parser = threads)]
     pub threads: NonZeroUsize,
@@ -225,6 +251,7 @@ impl Run {
 
     /// What clap cannot say of single flags.
     fn check(&self) -> Result<(), String> {
+        self.check_visible()?;
         let api = self.secrets == Secrets::Api;
         if !cfg!(feature = "kubernetes") && (api || self.configmap.is_some()) {
             return Err(
@@ -241,107 +268,6 @@ impl Run {
             (false, _) => Ok(()),
         }
     }
-}
-
-/// What of a device's certificate names it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Identity {
-    /// The common name of the subject
-    #[default]
-    Cn,
-    /// The serial number of the certificate
-    Serial,
-}
-
-/// `onvif-uplink gateway`
-#[derive(Clone, Debug, Args)]
-pub struct Gateway {
-    /// Where devices dial in
-    #[arg(long, env = "ONVIF_UPLINK_LISTEN", value_name = "ADDR")]
-    pub listen: SocketAddr,
-    /// Certificate chain of the gateway (PEM)
-    #[arg(long, env = "ONVIF_UPLINK_CERT", value_name = "FILE")]
-    pub cert: PathBuf,
-    /// Its private key (PEM)
-    #[arg(long, env = "ONVIF_UPLINK_KEY", value_name = "FILE")]
-    pub key: PathBuf,
-    /// Authorities that devices' certificates must come from (PEM); with --token-jwks it may be missing
-    #[arg(long, env = "ONVIF_UPLINK_CLIENT_CA", value_name = "FILE", required_unless_present = "token_jwks")]
-    pub client_ca: Option<PathBuf>,
-    /// Take access tokens (JWT) signed by the keys of this JWKS: a file or an https address
-    #[arg(long, env = "ONVIF_UPLINK_TOKEN_JWKS", value_name = "FILE|URL", requires_all = ["token_issuer", "token_audience"])]
-    pub token_jwks: Option<String>,
-    /// Authorities that the address of the JWKS is trusted by (PEM); the system's by default
-    #[arg(long, env = "ONVIF_UPLINK_TOKEN_JWKS_CA", value_name = "FILE", requires = "token_jwks")]
-    pub token_jwks_ca: Option<PathBuf>,
-    /// Issuer that tokens must have
-    #[arg(long, env = "ONVIF_UPLINK_TOKEN_ISSUER", value_name = "ISSUER", requires = "token_jwks")]
-    pub token_issuer: Option<String>,
-    /// Audience that tokens must have
-    #[arg(long, env = "ONVIF_UPLINK_TOKEN_AUDIENCE", value_name = "AUDIENCE", requires = "token_jwks")]
-    pub token_audience: Option<String>,
-    /// Claim of a token that names the device
-    #[arg(long, env = "ONVIF_UPLINK_TOKEN_CLAIM", value_name = "CLAIM", default_value = "sub")]
-    pub token_claim: String,
-    /// Most devices that come up in a second; the rest is told to come back. 0: no limit
-    #[arg(long, env = "ONVIF_UPLINK_MAX_UPGRADES_PER_SECOND", value_name = "N", default_value = "500")]
-    pub max_upgrades_per_second: u32,
-    /// Where ordinary clients reach the devices, as /<device>/<path>
-    #[arg(long, env = "ONVIF_UPLINK_FRONT", value_name = "ADDR")]
-    pub front: SocketAddr,
-    /// What of a device's certificate is its name
-    #[arg(long, env = "ONVIF_UPLINK_IDENTITY", value_enum, default_value = "cn")]
-    pub identity: Identity,
-    /// Serve http://<device>.<SUFFIX>/<path> as well
-    #[arg(long, env = "ONVIF_UPLINK_FRONT_DOMAIN", value_name = "SUFFIX")]
-    pub front_domain: Option<String>,
-    /// File with the token that clients of the front must show, as Bearer or as the password of Basic
-    #[arg(long, env = "ONVIF_UPLINK_FRONT_TOKEN_FILE", value_name = "FILE", conflicts_with = "front_open")]
-    pub front_token_file: Option<PathBuf>,
-    /// Let everybody use a front that is not on loopback
-    #[arg(long, env = "ONVIF_UPLINK_FRONT_OPEN", action = ArgAction::SetTrue, value_parser = BoolishValueParser::new())]
-    pub front_open: bool,
-    /// Where players of plain RTSP reach the devices, as rtsp://ADDR/<device>/<path>; 8554 by custom
-    #[arg(long, env = "ONVIF_UPLINK_RTSP", value_name = "ADDR")]
-    pub rtsp: Option<SocketAddr>,
-    /// Where /livez, /readyz, /metrics and /status are served
-    #[arg(long, env = "ONVIF_UPLINK_ADMIN", value_name = "ADDR", default_value = "127.0.0.1:9601")]
-    pub admin: SocketAddr,
-    /// How long open streams may go on after a stop, for example 30s, 2m or 500ms
-    #[arg(long, env = "ONVIF_UPLINK_GRACE_PERIOD", value_name = "DURATION", default_value = "30s", value_parser = grace_period)]
-    pub grace_period: Duration,
-    /// Threads that carry sessions; each session stays on one
-    #[arg(long, env = "ONVIF_UPLINK_THREADS", value_name = "N", default_value = "1", value_parser = threads)]
-    pub threads: NonZeroUsize,
-    /// The log.
-    #[command(flatten)]
-    pub logging: Logging,
-}
-
-/// `onvif-uplink connect`
-#[derive(Clone, Debug, Args)]
-pub struct Connect {
-    /// The device by its name at the gateway
-    #[arg(value_name = "DEVICE")]
-    pub device: String,
-    /// The port of the device
-    #[arg(value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
-    pub port: u16,
-    /// Front of the gateway, http://HOST:PORT or https://HOST[:PORT]
-    #[arg(long, env = "ONVIF_UPLINK_GATEWAY", value_name = "URL", default_value = "http://127.0.0.1:8800")]
-    pub gateway: Url,
-    /// Authorities that an https gateway is trusted by (PEM); the system's by default
-    #[arg(long, env = "ONVIF_UPLINK_GATEWAY_CA", value_name = "FILE")]
-    pub gateway_ca: Option<PathBuf>,
-    /// File with the token of the gateway's front
-    #[arg(long, env = "ONVIF_UPLINK_TOKEN_FILE", value_name = "FILE")]
-    pub token_file: Option<PathBuf>,
-    /// Take connections here, on loopback, instead of standard input and output; port 0 takes a free one
-    #[arg(long, env = "ONVIF_UPLINK_LISTEN", value_name = "ADDR", value_parser = loopback)]
-    pub listen: Option<SocketAddr>,
-    /// The log.
-    #[command(flatten)]
-    pub logging: Logging,
 }
 
 /// `onvif-uplink check`

@@ -24,6 +24,10 @@ fn every_flag_has_its_twin_in_the_environment() {
             sub.get_arguments().filter(|argument| !["help", "version"].contains(&argument.get_id().as_str()))
         {
             let Some(long) = argument.get_long() else { continue };
+            // Its environment variable is a convention of pods; the flag is only there because clap wants a name for it.
+            if long == "termination-grace-period-seconds" {
+                continue;
+            }
             let twin = format!("ONVIF_UPLINK_{}", long.to_uppercase().replace('-', "_"));
             assert_eq!(
                 argument.get_env().and_then(|name| name.to_str()),
@@ -43,8 +47,12 @@ fn the_sidecar_has_the_promised_defaults() {
     let Command::Run(run) = read("run --config u.yaml").expect("valid").command else { panic!("run") };
     assert_eq!((run.config, run.configmap), (Some(PathBuf::from("u.yaml")), None));
     assert_eq!((run.secrets_dir.to_str(), run.secrets), (Some("/etc/onvif-uplink/secrets"), Secrets::Mounted));
-    assert_eq!((run.admin.to_string().as_str(), run.grace_period), ("127.0.0.1:9600", Duration::from_secs(30)));
+    assert_eq!((run.admin.to_string().as_str(), run.grace.period()), ("127.0.0.1:9600", Duration::from_secs(30)));
     assert_eq!((run.threads.get(), run.exit_on_invalid, run.logging.log_format), (1, false, Format::Auto));
+    assert!(
+        !run.lifecycle.drain_endpoint && !run.lifecycle.ready_requires_uplink,
+        "readiness depends on nobody, strangers drain nothing"
+    );
     assert_eq!(run.onvif, None, "nothing listens for local tools unless it is asked for");
 }
 
@@ -86,7 +94,7 @@ fn a_program_without_the_api_says_so() {
 fn all_flags_of_the_sidecar_are_read() {
     let line = "run --config u --admin [::]:1 --onvif 127.0.0.1:8899 --grace-period 2m --threads 4 --exit-on-invalid --log-format json --log-level debug";
     let Command::Run(run) = read(line).expect("valid").command else { panic!("run") };
-    assert_eq!((run.admin.to_string().as_str(), run.grace_period), ("[::]:1", Duration::from_secs(120)));
+    assert_eq!((run.admin.to_string().as_str(), run.grace.period()), ("[::]:1", Duration::from_secs(120)));
     assert_eq!((run.threads.get(), run.exit_on_invalid), (4, true));
     assert_eq!(run.onvif.map(|onvif| onvif.to_string()).as_deref(), Some("127.0.0.1:8899"));
     let options = run.logging.options();
@@ -155,6 +163,8 @@ fn the_other_commands_are_read() {
         "check --print-schema",
         "status",
         "status --admin localhost:9600 --json",
+        "healthcheck",
+        "healthcheck --admin 0.0.0.0:9600 --ready",
         "camera --http 127.0.0.1:8080",
         "camera --http 127.0.0.1:8080 --advertise 192.168.1.10",
         "camera --http 127.0.0.1:8080 --advertise [fd00::1]:81",
@@ -182,6 +192,7 @@ fn wrong_arguments_end_with_64_and_help_with_0() {
         "camera --http 127.0.0.1:8080 --advertise http://192.168.1.10/",
         "camera --http 127.0.0.1:8080 --advertise admin@camera",
         "run --config u --admin here",
+        "run --config u --termination-grace-period-seconds 30s",
         "run --config u --onvif here",
     ] {
         assert_eq!(refused(line).0, EXIT_USAGE, "{line}");
@@ -193,6 +204,7 @@ fn wrong_arguments_end_with_64_and_help_with_0() {
         "gateway --help",
         "check --help",
         "status --help",
+        "healthcheck --help",
         "connect --help",
         "camera --help",
         "demo --help",

@@ -78,7 +78,11 @@ impl ConfigSource for ConfigMapSource {
 }
 
 /// The document in what was seen of the ConfigMap.
-fn document(at: &ConfigMapKey, base_dir: &std::path::Path, seen: Result<Option<ConfigMap>, Trouble>) -> Told {
+pub(super) fn document(
+    at: &ConfigMapKey,
+    base_dir: &std::path::Path,
+    seen: Result<Option<ConfigMap>, Trouble>,
+) -> Told {
     let name = at.to_string();
     let unreadable = |reason: String| SourceError::Unreadable { name: name.clone(), reason };
     let map = seen

@@ -21,6 +21,8 @@ mod secrets;
 mod service;
 pub mod source;
 pub mod store;
+#[cfg(feature = "kubernetes")]
+pub mod store_configmap;
 mod store_file;
 mod validate;
 

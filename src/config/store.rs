@@ -69,6 +69,25 @@ impl ConfigStore for ReadOnly {
     }
 }
 
+/// What becomes of a document by a change.
+///
+/// # Errors
+/// Why it is not made; a document with errors is left to whoever is mending it.
+pub(super) fn edited(old: &Document, device: &str, edit: &Edit, served: &Served) -> Result<Document, StoreError> {
+    let load = |text: &str| super::read(text, &old.base_dir, served);
+    let configuration = load(&old.text).map_err(|errors| {
+        let first = errors.first().map(ToString::to_string).unwrap_or_default();
+        let sentence = format!("{} has errors and is not in force; mend it first ({first})", old.name);
+        StoreError::NotWritable(sentence)
+    })?;
+    check(&configuration, device, edit, served)?;
+    let text = super::edit::apply(&old.text, device, edit).map_err(StoreError::NotWritable)?;
+    // What is left after the checks are values that the document does not take.
+    load(&text)
+        .map_err(|errors| StoreError::Value(errors.first().map(|error| error.message.clone()).unwrap_or_default()))?;
+    Ok(Document { text, ..old.clone() })
+}
+
 /// Whether a configuration may be changed so.
 ///
 /// # Errors

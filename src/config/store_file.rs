@@ -14,10 +14,10 @@ use std::{
 
 use super::{
     Served,
-    edit::{self, Edit},
+    edit::Edit,
     file::read,
     source::Document,
-    store::{ConfigStore, StoreError, check},
+    store::{ConfigStore, StoreError, edited},
 };
 use crate::base::http::BoxFuture;
 
@@ -65,28 +65,13 @@ impl Shared {
         let _one = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         for _ in 0..ATTEMPTS_MAX {
             let old = read(&self.path).map_err(|error| not_writable(error.to_string()))?;
-            let new = self.edited(&old, device, edit)?;
+            let new = edited(&old, device, edit, &self.served)?;
             if new.text == old.text || replace(&self.path, &old, &new.text)? {
                 tracing::info!(file = old.name, device, "the uplink configuration service changed the configuration");
                 return Ok(new);
             }
         }
         Err(not_writable("somebody else writes to it all the time; try again"))
-    }
-
-    fn edited(&self, old: &Document, device: &str, edit: &Edit) -> Result<Document, StoreError> {
-        let load = |text: &str| super::read(text, &old.base_dir, &self.served);
-        let configuration = load(&old.text).map_err(|errors| {
-            let first = errors.first().map(ToString::to_string).unwrap_or_default();
-            not_writable(format!("{} has errors and is not in force; mend it first ({first})", old.name))
-        })?;
-        check(&configuration, device, edit, &self.served)?;
-        let text = edit::apply(&old.text, device, edit).map_err(not_writable)?;
-        // What is left after the checks are values that the document does not take.
-        load(&text).map_err(|errors| {
-            StoreError::Value(errors.first().map(|error| error.message.clone()).unwrap_or_default())
-        })?;
-        Ok(Document { text, ..old.clone() })
     }
 }
 

@@ -167,6 +167,10 @@ async fn sidecar(config: &Path, level: LevelHandle) -> io::Result<App> {
         grace: GRACE,
         threads: NonZeroUsize::MIN,
         exit_on_invalid: false,
+        ready_requires_uplink: false,
+        drain_endpoint: false,
+        visible: app::Visible::default(),
+        write_back: false,
         trace_requests: false,
         level,
     };

@@ -15,6 +15,7 @@ pub mod failure;
 pub mod kubernetes;
 pub mod lab;
 pub mod network;
+pub mod pod;
 pub mod status;
 pub mod step;
 pub mod streaming;

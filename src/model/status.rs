@@ -167,6 +167,11 @@ impl StatusBoard {
         self.lock().clone()
     }
 
+    /// Whether some uplink is Online.
+    pub fn is_any_online(&self) -> bool {
+        self.lock().uplinks.values().any(|uplink| uplink.status == Status::Online)
+    }
+
     /// Changes the entry of one uplink; makes it if there is none.
     pub fn update(&self, key: &UplinkKey, change: impl FnOnce(&mut UplinkStatus)) {
         change(self.lock().uplinks.entry(key.clone()).or_default());

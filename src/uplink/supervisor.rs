@@ -86,13 +86,18 @@ impl Supervisor {
         self.desired = desired;
     }
 
+    /// Begins to drain all uplinks, at most for `grace`, and returns at once; [`Self::shutdown`] may shorten it.
+    pub fn drain(&mut self, grace: Duration) {
+        self.leaving.extend(std::mem::take(&mut self.running).into_values());
+        for running in &self.leaving {
+            running.drain.start(grace);
+        }
+    }
+
     /// Drains all uplinks and waits until they are gone; forces the end shortly after the grace period.
     pub async fn shutdown(mut self) {
         let deadline = Instant::now() + self.parts.grace + STOP_MARGIN;
-        self.leaving.extend(std::mem::take(&mut self.running).into_values());
-        for running in &self.leaving {
-            running.drain.start(self.parts.grace);
-        }
+        self.drain(self.parts.grace);
         for running in self.leaving {
             match timeout_at(deadline, running.task).await {
                 Ok(Ok(())) => {}

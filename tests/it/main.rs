@@ -13,6 +13,7 @@ mod gateway;
 mod h2c;
 mod hostile;
 mod isolation;
+mod lifecycle;
 mod linger;
 mod long_life;
 mod metrics;
@@ -33,5 +34,7 @@ mod tls_choices;
 mod tokens;
 mod uplink_service;
 mod user_levels;
+#[cfg(feature = "kubernetes")]
+mod visible;
 mod websocket;
 mod wss;

@@ -385,3 +385,47 @@ fn a_camera_answers_alone_and_ends_with_0() {
     let (code, log) = camera.end();
     assert_eq!(code, Some(0), "{log}");
 }
+
+#[test]
+fn healthcheck_tells_alive_ready_and_gone_by_its_exit_code() {
+    let site = site(BAD);
+    let mut sidecar = Running::sidecar(&site, &[]);
+    let admin = sidecar.started();
+    let alive = output(&["healthcheck", "--admin", &admin]);
+    assert_eq!((alive.status.code(), text(&alive.stdout).as_str()), (Some(0), "alive\n"));
+    sidecar.until("waiting for a usable configuration");
+    let waiting = output(&["healthcheck", "--ready", "--admin", &admin]);
+    assert_eq!(waiting.status.code(), Some(69));
+    assert!(text(&waiting.stderr).contains("not ready: configuration"), "{}", text(&waiting.stderr));
+    site.write(GOOD);
+    sidecar.until("configuration applied");
+    assert_eq!(output(&["healthcheck", "--ready", "--admin", &admin]).status.code(), Some(0));
+    sidecar.signal("TERM");
+    assert_eq!(sidecar.end().0, Some(0));
+    let gone = output(&["healthcheck", "--admin", &admin]);
+    assert_eq!(gone.status.code(), Some(70));
+    assert!(text(&gone.stderr).contains("--admin"), "{}", text(&gone.stderr));
+}
+
+#[test]
+fn the_pods_grace_period_is_taken_from_the_environment_and_a_wrong_one_is_refused() {
+    let run = |seconds: &str| {
+        let site = site(GOOD);
+        let mut command = program();
+        command.env("TERMINATION_GRACE_PERIOD_SECONDS", seconds);
+        let config = site.config();
+        let mut sidecar = Running::start(command.args(["run", "--config", name(&config), "--admin", "127.0.0.1:0"]));
+        sidecar.started();
+        sidecar.signal("TERM");
+        let line = sidecar.until("told to stop");
+        assert_eq!(sidecar.end().0, Some(0));
+        line
+    };
+    assert!(run("60").contains("\"grace_seconds\":55.0"));
+    assert!(run("8").contains("\"grace_seconds\":8.0"));
+    let mut command = program();
+    let wrong = command.env("TERMINATION_GRACE_PERIOD_SECONDS", "30s").args(["run", "--config", "u"]).output();
+    let wrong = wrong.expect("it starts");
+    assert_eq!(wrong.status.code(), Some(64));
+    assert!(text(&wrong.stderr).contains("30s"), "{}", text(&wrong.stderr));
+}

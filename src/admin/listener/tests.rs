@@ -4,7 +4,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
 use crate::{
-    admin::Readiness,
+    admin::{Readiness, lifecycle::Asked, lifecycle::Lifecycle},
     base::drain::{DrainSwitch, drain},
     telemetry::{logs::LevelHandle, metrics::Metrics},
 };
@@ -15,6 +15,7 @@ fn state() -> Arc<AdminState> {
         metrics: Arc::new(Metrics::new("1.2.3")),
         status: Arc::new(|| serde_json::json!({ "generation": 3 })),
         level: LevelHandle::detached(),
+        lifecycle: None,
     })
 }
 
@@ -115,10 +116,14 @@ async fn an_address_in_use_is_named_with_the_mend() {
 
 /// One connection over memory, from `peer`; ends when the server closes it.
 async fn talk(peer: &str, request: &[u8]) -> (String, Duration) {
+    talk_with(state(), peer, request).await
+}
+
+async fn talk_with(state: Arc<AdminState>, peer: &str, request: &[u8]) -> (String, Duration) {
     let (ours, theirs) = tokio::io::duplex(64 * 1024);
     let (_switch, part) = drain();
     let started = Instant::now();
-    let served = tokio::spawn(serve(theirs, peer.parse().expect("an address"), state(), part));
+    let served = tokio::spawn(serve(theirs, peer.parse().expect("an address"), state, part));
     let (mut reader, mut writer) = tokio::io::split(ours);
     writer.write_all(request).await.expect("fits");
     let mut answer = Vec::new();
@@ -161,4 +166,57 @@ async fn a_drain_closes_idle_connections_and_ends_the_listener() {
     switch.start(Duration::from_secs(30));
     timeout(Duration::from_secs(20), run).await.expect("well before the deadline").expect("no panic");
     assert!(TcpStream::connect(address).await.is_err());
+}
+
+/// A state that hears wishes.
+fn living(drain_endpoint: bool) -> (Arc<AdminState>, tokio::sync::watch::Receiver<Asked>) {
+    let lifecycle = Lifecycle::new(drain_endpoint);
+    let asked = lifecycle.watch();
+    let state = Arc::into_inner(state()).expect("the only one");
+    (Arc::new(AdminState { lifecycle: Some(lifecycle), ..state }), asked)
+}
+
+#[tokio::test]
+async fn the_drain_is_there_only_where_it_was_switched_on() {
+    let (without, asked) = living(false);
+    let (address, _switch, _run) = start(without).await;
+    let answer = ask(address, "GET", "/drain", "").await;
+    assert!(answer.starts_with("HTTP/1.1 404") && answer.contains("--drain-endpoint"), "{answer}");
+    assert_eq!(*asked.borrow(), Asked::Nothing);
+    let (address, _switch, _run) = start(state()).await;
+    assert!(ask(address, "GET", "/drain", "").await.starts_with("HTTP/1.1 404"), "a gateway has none");
+}
+
+#[tokio::test]
+async fn the_drain_is_asked_for_from_anywhere_with_get_or_post_as_often_as_one_likes() {
+    for (method, status, then) in [
+        ("HEAD", "405", Asked::Nothing),
+        ("DELETE", "405", Asked::Nothing),
+        ("GET", "200", Asked::Drain),
+        ("POST", "200", Asked::Drain),
+    ] {
+        let (state, asked) = living(true);
+        for _ in 0..2 {
+            let request = format!("{method} /drain HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+            let (answer, _) = talk_with(Arc::clone(&state), "192.0.2.7:5", request.as_bytes()).await;
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{method}: {answer}");
+            assert_eq!(*asked.borrow(), then, "{method}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_process_is_ended_with_post_and_from_loopback_only() {
+    for (peer, method, status, then) in [
+        ("192.0.2.7:5", "POST", "403", Asked::Nothing),
+        ("127.0.0.1:5", "GET", "405", Asked::Nothing),
+        ("[::ffff:127.0.0.1]:5", "POST", "200", Asked::Stop),
+        ("[::1]:5", "POST", "200", Asked::Stop),
+    ] {
+        let (state, asked) = living(false);
+        let request = format!("{method} /quitquitquit HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+        let (answer, _) = talk_with(state, peer, request.as_bytes()).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{peer} {method}: {answer}");
+        assert_eq!(*asked.borrow(), then, "{peer} {method}");
+    }
 }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use onvif_uplink::{
-    app::{App, Cluster, Options, Origin, Outcome, Proxies, SecretsOrigin},
+    app::{App, Cluster, Options, Origin, Outcome, Proxies, SecretsOrigin, Visible},
     base::drain::{DrainSwitch, drain},
     model::{
         failure::Cause,
@@ -159,6 +159,10 @@ impl Sidecar {
             grace: GRACE,
             threads: NonZeroUsize::MIN,
             exit_on_invalid: false,
+            ready_requires_uplink: false,
+            drain_endpoint: false,
+            visible: Visible::default(),
+            write_back: false,
             trace_requests: false,
             proxies: Proxies::default(),
             level: LevelHandle::detached(),
