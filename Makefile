@@ -1,7 +1,7 @@
 # The commands of the house. `make help` lists them. The tests against real parts use the binary of `make demo`: one build
 # for both, fast enough for video.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-rust test-real test-video lint bench bench-ways bench-video bench-onvif image image-root install-test-tools
+.PHONY: help demo test test-rust test-real test-video test-kube lint bench bench-ways bench-video bench-onvif bench-kube image image-root install-test-tools kube-tools
 
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 VENV_PYTHON := $(TARGET_DIR)/venv/bin/python
@@ -27,6 +27,11 @@ test-video: ## 25 frames/s through the uplink without a lost one, for SECONDS=18
 	cargo build --locked --profile demo --no-default-features --bin onvif-uplink
 	VIDEO_SECONDS=$(or $(SECONDS),1800) $(or $(wildcard $(VENV_PYTHON)),python3) tests/real/run.py LongVideo
 
+# The image of the tests holds the binary that ONVIF_UPLINK names; the Kubernetes client is in the default features only.
+test-kube: ## the tests on a real one-node Kubernetes (needs root and `make kube-tools`)
+	$(if $(ONVIF_UPLINK),,cargo build --locked --profile demo --bin onvif-uplink)
+	$(or $(wildcard $(VENV_PYTHON)),python3) tests/kube/run.py $(ARGS)
+
 lint: ## formatting, clippy for both feature sets, licences and sources of the dependencies
 	cargo fmt --all -- --check
 	cargo clippy --locked --all-targets -- -D warnings
@@ -50,6 +55,11 @@ bench-video: ## what an uplink does to video, beside the same cameras without it
 	cargo build --locked --profile bench --bin onvif-uplink
 	python3 benches/video.py --binary $(TARGET_DIR)/release/onvif-uplink $(ARGS)
 
+bench-kube: ## edit to effect in a pod, load at the API server, start to Online (needs what test-kube needs); ARGS="--edits 20"
+	$(if $(ONVIF_UPLINK),,cargo build --locked --profile bench --bin onvif-uplink)
+	ONVIF_UPLINK=$(or $(ONVIF_UPLINK),$(TARGET_DIR)/release/onvif-uplink) \
+	  $(or $(wildcard $(VENV_PYTHON)),python3) tests/kube/run.py --shell $(or $(wildcard $(VENV_PYTHON)),python3) benches/kube.py $(ARGS)
+
 bench-onvif: ## what user levels, the device's credentials and rewriting cost, beside the same uplink without them (minutes)
 	cargo build --locked --profile bench --bin onvif-uplink
 	python3 benches/onvif.py --binary $(TARGET_DIR)/release/onvif-uplink $(ARGS)
@@ -62,3 +72,6 @@ image-root: ## prove the image's contents without an engine: the static binary i
 
 install-test-tools: ## install what the tests use (Debian packages, a Python environment under target/)
 	tests/install-tools.sh
+
+kube-tools: ## build Helm, its checkers and the parts of a Kubernetes node from pinned Go modules (12 minutes the first time)
+	tests/build-tools.sh

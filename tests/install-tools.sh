@@ -8,6 +8,8 @@ packages="nginx-light stunnel4 motion ffmpeg chromium nghttp2-client nghttp2-ser
 # Video: GStreamer's RTSP server as camera (by Debian's own python3, which has its bindings) and as player.
 packages="$packages python3-gi gir1.2-gst-rtsp-server-1.0 gir1.2-gst-plugins-base-1.0 gstreamer1.0-rtsp gstreamer1.0-tools gstreamer1.0-libav"
 packages="$packages gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly g++ openssh-client openssh-server"
+# A Kubernetes node: what runs and joins its containers. The rest of it is built by tests/build-tools.sh, which needs Go.
+packages="$packages runc containernetworking-plugins"
 missing=
 for package in $packages; do
     # nginx-light is a flavour: any nginx serves.

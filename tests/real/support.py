@@ -164,28 +164,29 @@ class Pki:
         need("openssl")
         self.folder = pathlib.Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30",
+        self.openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30",
                       "-subj", "/CN=Test CA", "-keyout", "ca.key", "-out", "ca.crt")
-        self._leaf("server", "localhost", "subjectAltName=DNS:localhost,IP:127.0.0.1\nextendedKeyUsage=serverAuth")
+        self.leaf("server", "/CN=localhost", "DNS:localhost,IP:127.0.0.1", "serverAuth")
 
     def server(self, name, names):
         """A server's certificate for other names than localhost."""
-        self._leaf(name, name, f"subjectAltName={names}\nextendedKeyUsage=serverAuth")
+        self.leaf(name, f"/CN={name}", names, "serverAuth")
 
     def client(self, name):
-        self._leaf(name, name, f"subjectAltName=DNS:{name}\nextendedKeyUsage=clientAuth")
+        self.leaf(name, f"/CN={name}", f"DNS:{name}", "clientAuth")
 
     def path(self, name):
         return self.folder / name
 
-    def _leaf(self, file, common_name, extensions):
-        self._openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
-                      "-subj", f"/CN={common_name}", "-keyout", f"{file}.key", "-out", f"{file}.csr")
-        self.path(f"{file}.ext").write_text(extensions + "\n")
-        self._openssl("x509", "-req", "-in", f"{file}.csr", "-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial",
-                      "-days", "30", "-extfile", f"{file}.ext", "-out", f"{file}.crt")
+    def leaf(self, file, subject, names, usage, days=30):
+        """FILE.crt and FILE.key of a subject such as `/O=group/CN=name`."""
+        self.openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+                     "-subj", subject, "-keyout", f"{file}.key", "-out", f"{file}.csr")
+        self.path(f"{file}.ext").write_text(f"subjectAltName={names}\nextendedKeyUsage={usage}\n")
+        self.openssl("x509", "-req", "-in", f"{file}.csr", "-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial",
+                     "-days", str(days), "-extfile", f"{file}.ext", "-out", f"{file}.crt")
 
-    def _openssl(self, *arguments):
+    def openssl(self, *arguments):
         subprocess.run(["openssl", *arguments], cwd=self.folder, check=True, capture_output=True)
 
 
