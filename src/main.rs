@@ -32,7 +32,7 @@ use onvif_uplink::{
 };
 use tokio::{
     runtime,
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
 };
 
 /// What is still under way after the main future (a blocking file read) may take this long to end.
@@ -187,6 +187,7 @@ async fn run(arguments: &cli::Run, telemetry: TelemetryView) -> Ended {
         (Some(file), None) => app::Origin::File(file.clone()),
         (None, None) => return Err((cli::EXIT_USAGE, "which configuration?".to_owned())),
     };
+    let (stops, mut hangup) = (Stops::listen()?, signal(SignalKind::hangup()).map_err(internal)?);
     let app = App::build(app::Options {
         proxies: app::Proxies::from_environment(arguments.proxy_credentials_file.clone()),
         config: origin.clone(),
@@ -216,7 +217,6 @@ async fn run(arguments: &cli::Run, telemetry: TelemetryView) -> Ended {
     if let Some(onvif) = app.onvif_addr() {
         tracing::info!(%onvif, "the uplink configuration service listens for local tools");
     }
-    let mut hangup = signal(SignalKind::hangup()).map_err(internal)?;
     let reload_now = app.reload_now();
     let hangups = async {
         while hangup.recv().await.is_some() {
@@ -225,10 +225,11 @@ async fn run(arguments: &cli::Run, telemetry: TelemetryView) -> Ended {
         }
         std::future::pending().await
     };
-    let outcome = until_stopped(arguments.grace.period(), |drain| async {
-        tokio::select! { outcome = app.run(drain) => outcome, never = hangups => never }
-    })
-    .await?;
+    let outcome = stops
+        .end(arguments.grace.period(), |drain| async {
+            tokio::select! { outcome = app.run(drain) => outcome, never = hangups => never }
+        })
+        .await;
     tracing::info!("sidecar stopped");
     match outcome {
         Outcome::Stopped => Ok(cli::EXIT_OK),
@@ -237,6 +238,7 @@ async fn run(arguments: &cli::Run, telemetry: TelemetryView) -> Ended {
 }
 
 async fn run_gateway(arguments: &cli::Gateway, telemetry: TelemetryView) -> Ended {
+    let stops = Stops::listen()?;
     let gateway = Gateway::build(gateway::Options {
         listen: arguments.listen,
         cert: arguments.cert.clone(),
@@ -277,20 +279,22 @@ async fn run_gateway(arguments: &cli::Gateway, telemetry: TelemetryView) -> Ende
     let rtsp = gateway.rtsp_address().map(tracing::field::display);
     tracing::info!(listen = %gateway.listen_address(), rtsp, front = %gateway.front_address(), admin = %admin.local_addr(), "gateway started");
     let (admin_switch, admin_drain) = drain();
-    let served = until_stopped(arguments.grace.period(), |stop| async {
-        let work = async {
-            let served = gateway.run(stop).await;
-            admin_switch.start(RUNTIME_STOP);
-            served
-        };
-        tokio::join!(work, admin.run(admin_drain)).0
-    })
-    .await?;
+    let served = stops
+        .end(arguments.grace.period(), |stop| async {
+            let work = async {
+                let served = gateway.run(stop).await;
+                admin_switch.start(RUNTIME_STOP);
+                served
+            };
+            tokio::join!(work, admin.run(admin_drain)).0
+        })
+        .await;
     tracing::info!("gateway stopped");
     served.map(|()| cli::EXIT_OK).map_err(internal)
 }
 
 async fn run_connect(arguments: cli::Connect) -> Ended {
+    let stops = Stops::listen()?;
     let way = Way::new(connect::Options {
         device: arguments.device,
         port: arguments.port,
@@ -302,17 +306,18 @@ async fn run_connect(arguments: cli::Connect) -> Ended {
     .map_err(|sentence| (cli::EXIT_USAGE, sentence))?;
     let unavailable = |sentence| (cli::EXIT_UNAVAILABLE, sentence);
     match arguments.listen {
-        None => until_stopped(RUNTIME_STOP, |stop| way.stdio(stop)).await?.map_err(unavailable)?,
+        None => stops.end(RUNTIME_STOP, |stop| way.stdio(stop)).await.map_err(unavailable)?,
         Some(address) => {
             let listener = way.bind(address).await.map_err(unavailable)?;
             say(&format!("{} listens on {}", way.target(), listener.local_addr().map_err(internal)?));
-            until_stopped(RUNTIME_STOP, |stop| way.listen(listener, stop)).await?;
+            stops.end(RUNTIME_STOP, |stop| way.listen(listener, stop)).await;
         }
     }
     Ok(cli::EXIT_OK)
 }
 
 async fn run_camera(arguments: &cli::Camera) -> Ended {
+    let stops = Stops::listen()?;
     let mut camera =
         Camera::bind(arguments.http).await.map_err(|error| internal(format!("{}: {error}", arguments.http)))?;
     if let Some(authority) = &arguments.advertise {
@@ -337,45 +342,57 @@ async fn run_camera(arguments: &cli::Camera) -> Ended {
     }
     let rtsp = camera.rtsp_addr().map(tracing::field::display);
     tracing::info!(http = %camera.http_addr(), rtsp, "camera emulator started");
-    until_stopped(RUNTIME_STOP, |drain| camera.run(drain)).await?;
+    stops.end(RUNTIME_STOP, |drain| camera.run(drain)).await;
     Ok(cli::EXIT_OK)
 }
 
 async fn run_demo(arguments: &cli::Demo, telemetry: TelemetryView) -> Ended {
+    let stops = Stops::listen()?;
     let dir = arguments.dir.clone().unwrap_or_else(|| std::env::temp_dir().join("onvif-uplink-demo"));
     let options = demo::Options { dir, front: arguments.front, rtsp: arguments.rtsp, level: telemetry.level };
     let demo = Demo::build(options).await.map_err(internal)?;
     say(&demo.welcome());
-    let ran = until_stopped(RUNTIME_STOP, |drain| demo.run(drain, say)).await?;
+    let ran = stops.end(RUNTIME_STOP, |drain| demo.run(drain, say)).await;
     ran.map(|()| cli::EXIT_OK).map_err(internal)
 }
 
-/// Runs `work` until it ends by itself or by a signal: the first starts the drain with `grace`, the second ends it.
-async fn until_stopped<F: Future>(grace: Duration, work: impl FnOnce(Drain) -> F) -> Result<F::Output, (u8, String)> {
-    let (switch, drain) = drain();
-    let signals = signals(switch, grace).map_err(internal)?;
-    let mut work = std::pin::pin!(work(drain));
-    let switch = tokio::select! {
-        output = &mut work => return Ok(output),
-        switch = signals => switch,
-    };
-    let output = work.await;
-    drop(switch);
-    Ok(output)
+/// The signals that end a process. Listened to before anything says that it has started, because until then they kill.
+struct Stops {
+    terminate: Signal,
+    interrupt: Signal,
 }
 
-/// Turns signals into a drain; resolves, with the switch, when the second one has shortened it.
-fn signals(switch: DrainSwitch, grace: Duration) -> io::Result<impl Future<Output = DrainSwitch>> {
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    Ok(async move {
+impl Stops {
+    /// What is sent from now on is not lost.
+    fn listen() -> Result<Self, (u8, String)> {
+        let of = |kind| signal(kind).map_err(internal);
+        Ok(Self { terminate: of(SignalKind::terminate())?, interrupt: of(SignalKind::interrupt())? })
+    }
+
+    /// Runs `work` until it ends by itself or by a signal: the first starts the drain with `grace`, the second ends it.
+    async fn end<F: Future>(self, grace: Duration, work: impl FnOnce(Drain) -> F) -> F::Output {
+        let (switch, drain) = drain();
+        let signals = self.drain(switch, grace);
+        let mut work = std::pin::pin!(work(drain));
+        let switch = tokio::select! {
+            output = &mut work => return output,
+            switch = signals => switch,
+        };
+        let output = work.await;
+        drop(switch);
+        output
+    }
+
+    /// Turns signals into a drain; resolves, with the switch, when the second one has shortened it.
+    async fn drain(mut self, switch: DrainSwitch, grace: Duration) -> DrainSwitch {
         for grace in [grace, Duration::ZERO] {
             tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
+                _ = self.terminate.recv() => {}
+                _ = self.interrupt.recv() => {}
             }
             tracing::info!(grace_seconds = grace.as_secs_f64(), "told to stop");
             switch.start(grace);
         }
         switch
-    })
+    }
 }
