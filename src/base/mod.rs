@@ -27,4 +27,6 @@ pub mod scripted_api;
 pub mod secret;
 pub mod shard;
 pub mod tasks;
+#[cfg(feature = "kubernetes")]
+pub mod trouble;
 pub mod watch;

@@ -8,11 +8,12 @@ use std::{fmt::Debug, time::Duration};
 use futures_util::{StreamExt, stream::BoxStream};
 use kube::{
     Api, Resource, ResourceExt,
-    core::Status,
     runtime::watcher::{self, DefaultBackoff, Event},
 };
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, sleep_until, timeout_at};
+
+use super::trouble::Trouble;
 
 /// An idle watch is ended by the server after this many seconds and begun anew, which finds dead peers.
 pub const WATCH_SECONDS: u32 = 60;
@@ -22,72 +23,24 @@ const LIST_MAX: Duration = Duration::from_secs(15);
 const PATIENCE: Duration = Duration::from_secs(10);
 /// A watch that could not be begun before counts as standing when nothing went wrong for this long.
 const STANDS_AFTER: Duration = Duration::from_secs(3);
-/// Longest part of a sentence that comes from the server.
-const MESSAGE_MAX: usize = 300;
 
-/// Why the object is not known now.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Trouble {
-    /// 403: a Role lacks a rule. With what the server says.
-    Forbidden(String),
-    /// 401: the token is not taken.
-    Unauthorized,
-    /// Any other answer that is no success.
-    Answered(u16, String),
-    /// No answer within the deadline.
-    Silent,
-    /// No connection, or it broke.
-    Unreachable(String),
+/// Equal for what is one trouble, whatever its words.
+fn kind(trouble: &Trouble) -> (u8, u16) {
+    match trouble {
+        Trouble::Forbidden(_) => (0, 403),
+        Trouble::Unauthorized => (0, 401),
+        Trouble::Answered(code, _) => (0, *code),
+        // A server that is away refuses, cuts and keeps silent in turns.
+        Trouble::Silent(_) | Trouble::Unreachable(_) => (1, 0),
+    }
 }
 
-impl Trouble {
-    /// Whether time alone may mend it.
-    fn may_pass(&self) -> bool {
-        match self {
-            Self::Forbidden(_) | Self::Unauthorized => false,
-            Self::Answered(code, _) => matches!(code, 408 | 429 | 500..),
-            Self::Silent | Self::Unreachable(_) => true,
-        }
-    }
-
-    /// Equal for what is one trouble, whatever its words.
-    fn kind(&self) -> (u8, u16) {
-        match self {
-            Self::Forbidden(_) => (0, 403),
-            Self::Unauthorized => (0, 401),
-            Self::Answered(code, _) => (0, *code),
-            // A server that is away refuses, cuts and keeps silent in turns.
-            Self::Silent | Self::Unreachable(_) => (1, 0),
-        }
-    }
-
-    /// A sentence that names the mend, for the object `name` of the resource (`configmaps`) in the namespace.
-    pub fn sentence(&self, resource: &str, name: &str, namespace: &str) -> String {
-        match self {
-            Self::Forbidden(message) => format!(
-                "the API server forbids it ({message}); the Role of the pod's service account in the namespace {namespace} \
-                 needs the rule {{apiGroups: [\"\"], resources: [{resource}], resourceNames: [{name}], verbs: [get, list, watch]}}"
-            ),
-            Self::Unauthorized => {
-                "the API server does not accept the service account's token (401); see whether the token \
-                 is mounted and the service account exists"
-                    .to_owned()
-            }
-            Self::Answered(429, _) => {
-                "the API server has too many requests (429); it is asked again at growing intervals".to_owned()
-            }
-            Self::Answered(code, message) => {
-                format!("the API server answered {code} ({message}); it is asked again at growing intervals")
-            }
-            Self::Silent => format!(
-                "the API server did not answer within {} s; it is asked again at growing intervals",
-                LIST_MAX.as_secs()
-            ),
-            Self::Unreachable(reason) => {
-                format!("the API server cannot be reached ({reason}); it is dialed again at growing intervals")
-            }
-        }
-    }
+/// The sentence of a watch's trouble, for the object `name` of the resource (`configmaps`) in the namespace.
+pub fn sentence(trouble: &Trouble, resource: &str, name: &str, namespace: &str) -> String {
+    let rule =
+        format!("apiGroups: [\"\"], resources: [{resource}], resourceNames: [{name}], verbs: [get, list, watch]");
+    let sentence = trouble.sentence(&rule, namespace);
+    if trouble.may_pass() { format!("{sentence}; it is asked again at growing intervals") } else { sentence }
 }
 
 /// Follows one object.
@@ -178,7 +131,7 @@ where
             Ok(None) => self.troubled(Trouble::Unreachable("the watch ended".to_owned())),
             Err(_) => match self.held.take() {
                 Some((_, object)) => self.told(object),
-                None => self.troubled(Trouble::Silent),
+                None => self.troubled(Trouble::Silent(LIST_MAX)),
             },
         }
     }
@@ -219,12 +172,12 @@ where
 
     fn failed(&mut self, error: &watcher::Error) -> Told<K> {
         let trouble = match error {
-            watcher::Error::InitialListFailed(error) | watcher::Error::WatchFailed(error) => trouble_of(error),
+            watcher::Error::InitialListFailed(error) | watcher::Error::WatchFailed(error) => Trouble::of(error),
             watcher::Error::WatchStartFailed(error) => {
                 self.doubt = true;
-                trouble_of(error)
+                Trouble::of(error)
             }
-            watcher::Error::WatchError(status) => answered(status),
+            watcher::Error::WatchError(status) => Trouble::answered(status),
             watcher::Error::NoResourceVersion => Trouble::Answered(200, "a list without resourceVersion".to_owned()),
         };
         self.troubled(trouble)
@@ -240,10 +193,10 @@ where
         }
         let since = *self.failing_since.get_or_insert(now);
         let patient = self.version.is_some() && trouble.may_pass() && now - since < PATIENCE;
-        if patient || self.trouble == Some(trouble.kind()) {
+        if patient || self.trouble == Some(kind(&trouble)) {
             return Told::Nothing;
         }
-        self.trouble = Some(trouble.kind());
+        self.trouble = Some(kind(&trouble));
         Told::Trouble(trouble)
     }
 }
@@ -257,31 +210,6 @@ enum Told<K> {
 
 fn version<K: Resource>(object: Option<&K>) -> Option<String> {
     object.and_then(ResourceExt::resource_version)
-}
-
-fn answered(status: &Status) -> Trouble {
-    let message = match (&*status.message, &*status.reason) {
-        ("", reason) => reason,
-        (message, _) => message,
-    };
-    let message: String = message.chars().filter(|c| !c.is_control()).take(MESSAGE_MAX).collect();
-    match status.code {
-        401 => Trouble::Unauthorized,
-        403 => Trouble::Forbidden(message),
-        code => Trouble::Answered(code, message),
-    }
-}
-
-/// What an error of the client means; no call of this program can be wrong by itself, so the rest is a matter of the connection.
-pub fn trouble_of(error: &kube::Error) -> Trouble {
-    if let kube::Error::Api(status) = error {
-        return answered(status);
-    }
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(deeper) = cause.source() {
-        cause = deeper;
-    }
-    Trouble::Unreachable(cause.to_string().chars().take(MESSAGE_MAX).collect())
 }
 
 #[cfg(test)]

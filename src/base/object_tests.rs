@@ -212,7 +212,7 @@ async fn a_server_that_was_never_there_is_told_at_once() {
 #[tokio::test(start_paused = true)]
 async fn a_server_that_hangs_is_given_up_after_a_deadline_and_asked_again() {
     let (server, mut watch) = Server::start([Act::Silence, Act::Silence, list(&[1]), Act::Stream(vec![])]);
-    assert_eq!(next(&mut watch).await, Err(Trouble::Silent));
+    assert_eq!(next(&mut watch).await, Err(Trouble::Silent(LIST_MAX)));
     assert_eq!(next(&mut watch).await, Ok("1".to_owned()));
     let asked = server.asked();
     assert!(asked[1].0 >= LIST_MAX && asked[1].0 < LIST_MAX * 2, "{asked:?}");
@@ -243,7 +243,7 @@ async fn a_look_asks_again_without_the_rest_of_the_wait() {
 
 #[test]
 fn each_trouble_says_what_to_mend() {
-    let sentence = |trouble: Trouble| trouble.sentence("secrets", "camera-1-tls", "cams");
+    let sentence = |trouble: Trouble| sentence(&trouble, "secrets", "camera-1-tls", "cams");
     let rule = "resources: [secrets], resourceNames: [camera-1-tls], verbs: [get, list, watch]";
     assert!(sentence(Trouble::Forbidden("x".to_owned())).contains(rule));
     assert!(sentence(Trouble::Answered(429, String::new())).contains("too many requests"));

@@ -22,11 +22,7 @@ use super::{
     pace::{Next, Pace},
 };
 use crate::{
-    base::{
-        backoff::Backoff,
-        call::{bounded, may_pass, sentence},
-        object::Trouble,
-    },
+    base::{backoff::Backoff, call::bounded, trouble::Trouble},
     model::{pod::Pod, status::StatusBoard},
 };
 
@@ -102,10 +98,10 @@ impl Events {
             return;
         };
         if self.trouble.replace(discriminant(&trouble)) != Some(discriminant(&trouble)) {
-            let reason = sentence(&trouble, RULE, &self.pod.namespace);
+            let reason = trouble.sentence(RULE, &self.pod.namespace);
             tracing::warn!(reason, "an Event was not written; uplinks do not depend on it");
         }
-        if may_pass(&trouble) {
+        if trouble.may_pass() {
             self.pace.put_back(notice);
         }
         sleep(self.backoff.next_delay(None)).await;

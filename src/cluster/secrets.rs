@@ -19,7 +19,10 @@ use tokio::{sync::watch, time::sleep};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::secret_dir;
-use crate::{base::object::ObjectWatch, model::status::StatusBoard};
+use crate::{
+    base::object::{ObjectWatch, sentence},
+    model::status::StatusBoard,
+};
 
 /// Each is a watch of its own at the API server; a pod with more certificates and accounts than this mounts its Secrets.
 pub const SECRETS_MAX: usize = 64;
@@ -89,7 +92,7 @@ async fn follow_one(shared: Arc<Shared>, name: String, keys: BTreeSet<String>) {
     let mut object = ObjectWatch::new(api, &name);
     loop {
         let seen = match object.next().await {
-            Err(trouble) => Err(trouble.sentence("secrets", &name, &shared.namespace)),
+            Err(trouble) => Err(sentence(&trouble, "secrets", &name, &shared.namespace)),
             Ok(None) => Err("there is no such Secret; create it".to_owned()),
             Ok(Some(secret)) => Ok(secret),
         };

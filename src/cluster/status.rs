@@ -20,11 +20,7 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use crate::{
-    base::{
-        backoff::Backoff,
-        call::{bounded, sentence},
-        object::Trouble,
-    },
+    base::{backoff::Backoff, call::bounded, trouble::Trouble},
     model::{
         failure::Cause,
         pod::StatusTarget,
@@ -130,7 +126,7 @@ impl StatusWriter {
             return true;
         };
         if self.trouble.replace(discriminant(&trouble)) != Some(discriminant(&trouble)) {
-            let reason = sentence(&trouble, &rule, namespace);
+            let reason = trouble.sentence(&rule, namespace);
             tracing::warn!(reason, "the status was not written; uplinks do not depend on it");
         }
         false

@@ -17,7 +17,8 @@ use super::{
 use crate::{
     base::{
         http::BoxFuture,
-        object::{ObjectWatch, Trouble},
+        object::{ObjectWatch, sentence},
+        trouble::Trouble,
     },
     model::kubernetes::ConfigMapKey,
 };
@@ -86,7 +87,7 @@ pub(super) fn document(
     let name = at.to_string();
     let unreadable = |reason: String| SourceError::Unreadable { name: name.clone(), reason };
     let map = seen
-        .map_err(|trouble| unreadable(trouble.sentence("configmaps", &at.name, &at.namespace)))?
+        .map_err(|trouble| unreadable(sentence(&trouble, "configmaps", &at.name, &at.namespace)))?
         .ok_or_else(|| SourceError::MissingObject(name.clone()))?;
     let (texts, binaries) = (map.data.unwrap_or_default(), map.binary_data.unwrap_or_default());
     let Some(text) = texts.get(&at.key) else {

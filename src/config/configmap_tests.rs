@@ -54,5 +54,5 @@ fn what_keeps_the_object_away_names_the_mend() {
     let rule = "{apiGroups: [\"\"], resources: [configmaps], resourceNames: [uplinks], verbs: [get, list, watch]}";
     assert!(forbidden.contains(rule) && forbidden.contains("cannot list"), "{forbidden}");
     assert!(sentence(Err(Trouble::Unauthorized)).contains("token"));
-    assert!(sentence(Err(Trouble::Silent)).contains("did not answer within 15 s"));
+    assert!(sentence(Err(Trouble::Silent(std::time::Duration::from_secs(15)))).contains("did not answer within 15 s"));
 }

@@ -20,12 +20,7 @@ use super::{
     store::{ConfigStore, Edit, StoreError, edited},
 };
 use crate::{
-    base::{
-        call::{bounded, sentence},
-        http::BoxFuture,
-        object::Trouble,
-        random::random,
-    },
+    base::{call::bounded, http::BoxFuture, random::random, trouble::Trouble},
     model::kubernetes::ConfigMapKey,
 };
 
@@ -117,7 +112,7 @@ impl Shared {
     fn refused(&self, trouble: &Trouble) -> StoreError {
         let ConfigMapKey { namespace, name, .. } = &self.at;
         let rule = format!("apiGroups: [\"\"], resources: [configmaps], resourceNames: [{name}], verbs: [get, patch]");
-        StoreError::NotWritable(format!("{}: {}", self.at, sentence(trouble, &rule, namespace)))
+        StoreError::NotWritable(format!("{}: {}", self.at, trouble.sentence(&rule, namespace)))
     }
 }
 
