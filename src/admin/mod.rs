@@ -2,7 +2,8 @@
 //! (design.md §6), and the asking side for `onvif-uplink status` and `healthcheck`.
 //!
 //! Plain HTTP/1.1 for probes, Prometheus and people; it carries no secret. What changes something is for loopback
-//! peers only, but for `/drain`, which kubelet asks from outside of the pod and which therefore must be switched on. Sidecar and gateway share it: what `/status` says is a function that the root gives.
+//! peers only, but for `/drain`, which kubelet asks from outside of the pod and which therefore must be switched on.
+//! Sidecar and gateway share it: what `/status` says is a function that the root gives.
 
 pub mod ask;
 pub mod lifecycle;

@@ -29,9 +29,13 @@ pub(super) fn exists(root: &Path) -> bool {
 /// Puts `files` in the place of what is there. Returns whether anything changed. Blocks.
 ///
 /// # Errors
-/// What the operating system says; then the old version is still in force.
+/// The directory holds what was not written here, which is left alone; or what the operating system says, and then the old version
+/// is still in force.
 pub(super) fn write(root: &Path, files: &Files<'_>) -> io::Result<bool> {
     DirBuilder::new().recursive(true).mode(DIR_MODE).create(root)?;
+    if !is_ours(root)? {
+        return Err(io::Error::new(ErrorKind::AlreadyExists, format!("{} holds other files", root.display())));
+    }
     if holds(root, files) {
         return Ok(false);
     }
@@ -53,15 +57,30 @@ pub(super) fn write(root: &Path, files: &Files<'_>) -> io::Result<bool> {
     Ok(true)
 }
 
-/// Removes a Secret that was written here; that there is none is fine. Blocks.
+/// Removes a Secret that was written here; that there is none, or that it was not written here, is fine. Blocks.
 ///
 /// # Errors
 /// What the operating system says.
 pub(super) fn remove(root: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(root) {
+    match is_ours(root).and_then(|ours| if ours { fs::remove_dir_all(root) } else { Ok(()) }) {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         done => done,
     }
+}
+
+/// Whether all in it may be replaced: a directory of Secrets that is really one of something else must not lose its files.
+fn is_ours(root: &Path) -> io::Result<bool> {
+    // A first write that was cut short has left a version only.
+    let foreign = |name: &std::ffi::OsStr| !name.as_encoded_bytes().starts_with(b"..");
+    if root.join(DATA).is_symlink() {
+        return Ok(true);
+    }
+    for entry in fs::read_dir(root)? {
+        if foreign(&entry?.file_name()) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 fn holds(root: &Path, files: &Files<'_>) -> bool {
@@ -108,15 +127,13 @@ fn sweep(root: &Path, version: &str, files: &Files<'_>) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
+    use std::{collections::BTreeSet, os::unix::fs::PermissionsExt};
 
     use super::*;
 
-    fn names(root: &Path) -> Vec<String> {
+    fn names(root: &Path) -> BTreeSet<String> {
         let entries = fs::read_dir(root).expect("a directory").map(|entry| entry.expect("an entry").file_name());
-        let mut names: Vec<_> = entries.map(|name| name.into_string().expect("text")).collect();
-        names.sort();
-        names
+        entries.map(|name| name.into_string().expect("text")).collect()
     }
 
     #[test]
@@ -130,7 +147,7 @@ mod tests {
         let version = fs::read_link(root.join(DATA)).expect("a link");
         assert_eq!(
             names(&root),
-            [version.to_str().expect("text"), DATA, "tls.crt", "tls.key"].map(str::to_owned).sorted()
+            BTreeSet::from([version.to_str().expect("text"), DATA, "tls.crt", "tls.key"].map(str::to_owned))
         );
         let mode = |path: &Path| fs::metadata(path).expect("there").permissions().mode() & 0o777;
         assert_eq!((mode(&root), mode(&root.join(&version)), mode(&root.join("tls.key"))), (0o700, 0o700, 0o600));
@@ -153,23 +170,21 @@ mod tests {
     }
 
     #[test]
+    fn a_directory_of_something_else_is_neither_written_nor_removed() {
+        let dir = tempfile::tempdir().expect("a directory");
+        fs::write(dir.path().join("precious"), "1").expect("written");
+        let error = write(dir.path(), &Files::from([("a", &b"1"[..])])).expect_err("foreign");
+        assert!(error.to_string().contains("holds other files"), "{error}");
+        remove(dir.path()).expect("left alone");
+        assert_eq!(names(dir.path()), BTreeSet::from(["precious".to_owned()]));
+    }
+
+    #[test]
     fn a_directory_that_cannot_be_written_keeps_its_version() {
         let dir = tempfile::tempdir().expect("a directory");
         let root = dir.path().join("s");
         fs::write(&root, "a file in the way").expect("written");
         assert!(write(&root, &Files::from([("a", &b"1"[..])])).is_err());
         assert_eq!(fs::read(&root).expect("untouched"), b"a file in the way");
-    }
-
-    trait Sorted {
-        fn sorted(self) -> Vec<String>;
-    }
-
-    impl<const N: usize> Sorted for [String; N] {
-        fn sorted(self) -> Vec<String> {
-            let mut all = self.to_vec();
-            all.sort();
-            all
-        }
     }
 }
