@@ -10,7 +10,8 @@ mod visible;
 use std::{ffi::OsString, net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 
 use clap::{
-    ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum, builder::BoolishValueParser, error::ErrorKind,
+    ArgAction, ArgGroup, Args, CommandFactory, Parser, Subcommand, ValueEnum, builder::BoolishValueParser,
+    error::ErrorKind,
 };
 
 pub use self::{
@@ -181,15 +182,10 @@ impl Logging {
 
 /// `onvif-uplink run`
 #[derive(Clone, Debug, Args)]
+#[command(group(ArgGroup::new("document").args(["config", "configmap"]).required(true)))]
 pub struct Run {
     /// Configuration file; watched, it may appear later
-    #[arg(
-        long,
-        env = "ONVIF_UPLINK_CONFIG",
-        value_name = "FILE",
-        required_unless_present = "configmap",
-        conflicts_with = "configmap"
-    )]
+    #[arg(long, env = "ONVIF_UPLINK_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Configuration in a ConfigMap, followed over the API of Kubernetes; KEY is uplinks.yaml by default
     #[arg(long, env = "ONVIF_UPLINK_CONFIGMAP", value_name = "NAMESPACE/NAME[/KEY]", value_parser = ConfigMapKey::parse)]

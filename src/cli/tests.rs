@@ -64,6 +64,8 @@ fn the_sidecar_has_exactly_one_origin_of_its_configuration() {
         assert_eq!(refused(line).0, EXIT_USAGE, "{line}");
     }
     assert!(refused("run --configmap Cams/b").1.contains("no namespace"));
+    let neither = refused("run").1;
+    assert!(neither.contains("--config <FILE>") && neither.contains("--configmap"), "{neither}");
 }
 
 #[cfg(feature = "kubernetes")]
