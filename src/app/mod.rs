@@ -135,7 +135,8 @@ pub struct App {
 }
 
 impl App {
-    /// Binds the admin address, starts the shards and the file watcher, and makes the client of Kubernetes' API if one is needed. Must run within the runtime that `run` runs in.
+    /// Binds the admin address, starts the shards and the file watcher, and makes the client of Kubernetes' API if one is
+    /// needed. Must run within the runtime that `run` runs in.
     ///
     /// # Errors
     /// A sentence of the operating system: the address is taken, or no thread can be started; or why the API cannot be used at all.
@@ -143,7 +144,7 @@ impl App {
         let board = StatusBoard::new();
         let readiness = lifecycle::latches();
         let mut metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
-        let reloads = Reloads::register(metrics.product());
+        let reloads = Reloads::register(metrics.product(), Arc::clone(&board));
         let uplink_metrics = UplinkMetrics::register(metrics.product(), Arc::clone(&board));
         let (shown, lifecycle) = (Arc::clone(&board), Lifecycle::new(options.drain_endpoint));
         let document: StatusFn = Arc::new(move || status::document(&shown.snapshot()));

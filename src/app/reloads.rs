@@ -1,12 +1,23 @@
-//! The metrics of the configuration: which generation runs, how reloads went.
+//! The metrics of the configuration: which generation runs, how reloads went, how many Secrets cannot be used.
 
-use std::{sync::atomic::AtomicU64, time::SystemTime};
+use std::{
+    fmt,
+    sync::{Arc, atomic::AtomicU64},
+    time::SystemTime,
+};
 
 use prometheus_client::{
-    encoding::EncodeLabelSet,
-    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric},
+    metrics::{
+        counter::Counter,
+        family::Family,
+        gauge::{ConstGauge, Gauge},
+    },
     registry::Registry,
 };
+
+use crate::model::status::StatusBoard;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Labels {
@@ -23,7 +34,8 @@ pub(super) struct Reloads {
 }
 
 impl Reloads {
-    pub(super) fn register(registry: &mut Registry) -> Self {
+    pub(super) fn register(registry: &mut Registry, board: Arc<StatusBoard>) -> Self {
+        registry.register_collector(Box::new(SecretsUnusable(board)));
         let reloads = Family::<Labels, Counter>::default();
         for result in ["applied", "refused"] {
             // Both series start at zero, so that an alert on an increase sees the first one.
@@ -65,5 +77,17 @@ impl Reloads {
     pub(super) fn refused(&self) {
         self.reloads.get_or_create(&Labels { result: "refused" }).inc();
         self.last_successful.set(0);
+    }
+}
+
+/// Counts what the board says of Secrets, at the scrape.
+#[derive(Debug)]
+struct SecretsUnusable(Arc<StatusBoard>);
+
+impl Collector for SecretsUnusable {
+    fn encode(&self, mut out: DescriptorEncoder) -> fmt::Result {
+        let gauge = ConstGauge::new(self.0.snapshot().config.secrets.len() as i64);
+        let help = "Secrets followed over the API that cannot be used as they are";
+        gauge.encode(out.encode_descriptor("config_secrets_unusable", help, None, gauge.metric_type())?)
     }
 }

@@ -163,6 +163,7 @@ async fn secrets_that_the_configuration_names_are_followed_and_nothing_that_happ
     let sidecar = start(&api, Some(dir.path())).await;
     trouble(&sidecar, "Secret cams/camera-1-tls: there is no such Secret").await;
     sidecar.fails("camera-1", Cause::CredentialUnreadable).await;
+    assert_eq!(sidecar.metric("onvif_uplink_config_secrets_unusable").await, 1.0);
 
     put(&api, "camera-1-tls", &issue(&site, "camera-1"));
     let first = session(&sidecar.online("camera-1").await);
@@ -190,6 +191,7 @@ async fn secrets_that_the_configuration_names_are_followed_and_nothing_that_happ
 
     api.put_configmap("uplinks", &[("uplinks.yaml", "devices: []\n")]);
     sidecar.until("no Secret is named any more", |all| all.config.secrets.is_empty().then_some(())).await;
+    assert_eq!(sidecar.metric("onvif_uplink_config_secrets_unusable").await, 0.0);
     sidecar.stop(std::time::Duration::ZERO).await;
     assert_eq!(fs::read_dir(dir.path()).expect("there").count(), 0, "nothing is left behind");
 }
