@@ -1,7 +1,7 @@
 //! Process entry: arguments, tracing, runtime, signals, exit codes. The only place that exits or prints.
 //!
-//! The control plane runs on this thread; what carries bytes has shards of its own. The first SIGTERM or SIGINT drains,
-//! the second ends at once; SIGHUP makes the sidecar look at its configuration now.
+//! The control plane runs on this thread; what carries bytes has shards of its own. SIGHUP makes the sidecar look at its
+//! configuration now.
 
 #![allow(clippy::print_stdout, clippy::print_stderr)] // the one place that talks to whoever started us
 
@@ -17,7 +17,7 @@ use std::{
 use onvif_uplink::{
     admin::{self, Admin, AdminState, Readiness},
     app::{self, App, Outcome, probe},
-    base::drain::{Drain, DrainSwitch, drain},
+    base::{drain::drain, stops::Stops},
     cli::{self, Command},
     demo::{
         self, Demo,
@@ -26,13 +26,14 @@ use onvif_uplink::{
     gateway::{
         self, Gateway,
         connect::{self, Way},
+        fetch::{self, Fetch},
     },
     telemetry::{Telemetry, logs::LevelHandle, metrics::Metrics},
     tls::server::IdentityField,
 };
 use tokio::{
     runtime,
-    signal::unix::{Signal, SignalKind, signal},
+    signal::unix::{SignalKind, signal},
 };
 
 /// What is still under way after the main future (a blocking file read) may take this long to end.
@@ -67,6 +68,7 @@ fn main() -> ExitCode {
         Command::Connect(arguments) => {
             block_on(logged(&arguments.logging.options(), |_| async move { run_connect(arguments).await }))
         }
+        Command::Fetch(arguments) => block_on(run_fetch(arguments)),
         Command::Camera(arguments) => block_on(logged(&arguments.logging.options(), |_| run_camera(&arguments))),
         Command::Demo(arguments) => {
             block_on(logged(&arguments.demo_log(), |telemetry| run_demo(&arguments, telemetry)))
@@ -187,7 +189,7 @@ async fn run(arguments: &cli::Run, telemetry: TelemetryView) -> Ended {
         (Some(file), None) => app::Origin::File(file.clone()),
         (None, None) => return Err((cli::EXIT_USAGE, "which configuration?".to_owned())),
     };
-    let (stops, mut hangup) = (Stops::listen()?, signal(SignalKind::hangup()).map_err(internal)?);
+    let (stops, mut hangup) = (Stops::listen().map_err(internal)?, signal(SignalKind::hangup()).map_err(internal)?);
     let app = App::build(app::Options {
         proxies: app::Proxies::from_environment(arguments.proxy_credentials_file.clone()),
         config: origin.clone(),
@@ -238,7 +240,7 @@ async fn run(arguments: &cli::Run, telemetry: TelemetryView) -> Ended {
 }
 
 async fn run_gateway(arguments: &cli::Gateway, telemetry: TelemetryView) -> Ended {
-    let stops = Stops::listen()?;
+    let stops = Stops::listen().map_err(internal)?;
     let gateway = Gateway::build(gateway::Options {
         listen: arguments.listen,
         cert: arguments.cert.clone(),
@@ -294,13 +296,13 @@ async fn run_gateway(arguments: &cli::Gateway, telemetry: TelemetryView) -> Ende
 }
 
 async fn run_connect(arguments: cli::Connect) -> Ended {
-    let stops = Stops::listen()?;
+    let stops = Stops::listen().map_err(internal)?;
     let way = Way::new(connect::Options {
         device: arguments.device,
         port: arguments.port,
         gateway: arguments.gateway,
-        gateway_ca: arguments.gateway_ca,
-        token_file: arguments.token_file,
+        gateway_ca: arguments.front.gateway_ca,
+        token_file: arguments.front.token_file,
         proxies: app::Proxies::from_environment(None),
     })
     .map_err(|sentence| (cli::EXIT_USAGE, sentence))?;
@@ -316,8 +318,28 @@ async fn run_connect(arguments: cli::Connect) -> Ended {
     Ok(cli::EXIT_OK)
 }
 
+async fn run_fetch(arguments: cli::Fetch) -> Ended {
+    let fetch = Fetch::new(fetch::Options {
+        url: arguments.url,
+        gateway_ca: arguments.front.gateway_ca,
+        token_file: arguments.front.token_file,
+        proxies: app::Proxies::from_environment(None),
+        output: arguments.output,
+        wait: arguments.wait,
+        timeout: arguments.timeout,
+    })
+    .map_err(usage)?;
+    let fetched = fetch.run().await.map_err(|sentence| (cli::EXIT_UNAVAILABLE, sentence))?;
+    if fetched.is_on_standard_output {
+        eprintln!("{fetched}")
+    } else {
+        say(&fetched.to_string())
+    }
+    Ok(cli::EXIT_OK)
+}
+
 async fn run_camera(arguments: &cli::Camera) -> Ended {
-    let stops = Stops::listen()?;
+    let stops = Stops::listen().map_err(internal)?;
     let mut camera =
         Camera::bind(arguments.http).await.map_err(|error| internal(format!("{}: {error}", arguments.http)))?;
     if let Some(authority) = &arguments.advertise {
@@ -347,52 +369,11 @@ async fn run_camera(arguments: &cli::Camera) -> Ended {
 }
 
 async fn run_demo(arguments: &cli::Demo, telemetry: TelemetryView) -> Ended {
-    let stops = Stops::listen()?;
+    let stops = Stops::listen().map_err(internal)?;
     let dir = arguments.dir.clone().unwrap_or_else(|| std::env::temp_dir().join("onvif-uplink-demo"));
     let options = demo::Options { dir, front: arguments.front, rtsp: arguments.rtsp, level: telemetry.level };
     let demo = Demo::build(options).await.map_err(internal)?;
     say(&demo.welcome());
     let ran = stops.end(RUNTIME_STOP, |drain| demo.run(drain, say)).await;
     ran.map(|()| cli::EXIT_OK).map_err(internal)
-}
-
-/// The signals that end a process. Listened to before anything says that it has started, because until then they kill.
-struct Stops {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Stops {
-    /// What is sent from now on is not lost.
-    fn listen() -> Result<Self, (u8, String)> {
-        let of = |kind| signal(kind).map_err(internal);
-        Ok(Self { terminate: of(SignalKind::terminate())?, interrupt: of(SignalKind::interrupt())? })
-    }
-
-    /// Runs `work` until it ends by itself or by a signal: the first starts the drain with `grace`, the second ends it.
-    async fn end<F: Future>(self, grace: Duration, work: impl FnOnce(Drain) -> F) -> F::Output {
-        let (switch, drain) = drain();
-        let signals = self.drain(switch, grace);
-        let mut work = std::pin::pin!(work(drain));
-        let switch = tokio::select! {
-            output = &mut work => return output,
-            switch = signals => switch,
-        };
-        let output = work.await;
-        drop(switch);
-        output
-    }
-
-    /// Turns signals into a drain; resolves, with the switch, when the second one has shortened it.
-    async fn drain(mut self, switch: DrainSwitch, grace: Duration) -> DrainSwitch {
-        for grace in [grace, Duration::ZERO] {
-            tokio::select! {
-                _ = self.terminate.recv() => {}
-                _ = self.interrupt.recv() => {}
-            }
-            tracing::info!(grace_seconds = grace.as_secs_f64(), "told to stop");
-            switch.start(grace);
-        }
-        switch
-    }
 }

@@ -3,6 +3,7 @@
 
 use std::{convert::Infallible, io, path::PathBuf, sync::Arc};
 
+use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 
 use crate::{
@@ -44,19 +45,26 @@ pub struct SecretsOrigin {
 pub struct Cluster {
     #[cfg(feature = "kubernetes")]
     client: Option<kube::Client>,
+    #[cfg(feature = "kubernetes")]
+    pub(super) writes: crate::base::call::Writes,
 }
 
 #[cfg(feature = "kubernetes")]
 impl Cluster {
     /// A known client instead.
     pub fn with_client(client: kube::Client) -> Self {
-        Self { client: Some(client) }
+        Self { client: Some(client), ..Self::default() }
+    }
+
+    /// Counts what is written in this registry.
+    pub(super) fn counted(self, registry: &mut Registry) -> Self {
+        Self { writes: crate::base::call::Writes::register(registry), ..self }
     }
 
     /// One client for all that ask it from here on. Where none can be made each learns that by itself.
     pub(super) async fn shared(self) -> Self {
         match self.clone().connect().await {
-            Ok(client) => Self::with_client(client),
+            Ok(client) => Self { client: Some(client), ..self },
             Err(_) => self,
         }
     }
@@ -71,6 +79,11 @@ impl Cluster {
 
 #[cfg(not(feature = "kubernetes"))]
 impl Cluster {
+    /// There is nothing to count.
+    pub(super) fn counted(self, _: &mut Registry) -> Self {
+        self
+    }
+
     /// There is nothing to share.
     pub(super) async fn shared(self) -> Self {
         self
@@ -80,14 +93,14 @@ impl Cluster {
 /// Where changes go when the document is in a ConfigMap.
 #[cfg(feature = "kubernetes")]
 fn config_map_store(
-    client: &kube::Client,
+    (client, writes): (&kube::Client, crate::base::call::Writes),
     at: &ConfigMapKey,
     base_dir: PathBuf,
     (write_back, served): (bool, &Served),
 ) -> Arc<dyn ConfigStore> {
     use crate::config::store_configmap::ConfigMapStore;
     if write_back {
-        return Arc::new(ConfigMapStore::new(client.clone(), at.clone(), base_dir, served.clone()));
+        return Arc::new(ConfigMapStore::new(client.clone(), at.clone(), base_dir, served.clone(), writes));
     }
     let sentence = format!(
         "it is the ConfigMap {}/{}; change that instead, or start the sidecar with --write-back",
@@ -134,6 +147,7 @@ pub(super) async fn parts(
     }
     #[cfg(feature = "kubernetes")]
     {
+        let writes = cluster.writes.clone();
         let client = cluster.connect().await?;
         let (source, store): (Box<dyn ConfigSource>, Arc<dyn ConfigStore>) = match origin {
             Origin::File(path) => {
@@ -144,7 +158,7 @@ pub(super) async fn parts(
                 let base_dir = std::env::current_dir()?;
                 let source =
                     crate::config::configmap::ConfigMapSource::new(client.clone(), at.clone(), base_dir.clone());
-                (Box::new(source), config_map_store(&client, at, base_dir, (write_back, served)))
+                (Box::new(source), config_map_store((&client, writes), at, base_dir, (write_back, served)))
             }
         };
         let files = secrets.namespace.as_ref().map(|namespace| {

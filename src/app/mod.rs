@@ -146,6 +146,7 @@ impl App {
         let mut metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
         let reloads = Reloads::register(metrics.product(), Arc::clone(&board));
         let uplink_metrics = UplinkMetrics::register(metrics.product(), Arc::clone(&board));
+        let cluster = options.cluster.counted(metrics.product());
         let (shown, lifecycle) = (Arc::clone(&board), Lifecycle::new(options.drain_endpoint));
         let document: StatusFn = Arc::new(move || status::document(&shown.snapshot()));
         let state = AdminState {
@@ -161,9 +162,8 @@ impl App {
         let reach = Reach::new(options.proxies);
         let authorizers = authorizers(&watcher, &reach);
         let accounts = Accounts::new(Arc::clone(&watcher), Arc::clone(&board));
-        let transports = transports(reach);
         let served = served(&options.secrets.dir);
-        let (visible, cluster) = VisibleWork::start(options.visible, options.cluster, document).await;
+        let (visible, cluster) = VisibleWork::start(options.visible, cluster, document).await;
         let from = (&options.config, options.write_back, &options.secrets, cluster);
         let cluster::Parts { source, store, secrets } = cluster::parts(from, &served, watcher, &board).await?;
         let (current, reload_now) = (watch::Sender::default(), mpsc::channel(1));
@@ -181,7 +181,7 @@ impl App {
         let ways = Ways::new(Arc::clone(&board));
         let parts = Parts {
             authorizers,
-            transports,
+            transports: transports(reach),
             handler: handler((accounts, Arc::clone(&ways), uplinks), options.trace_requests),
             board: Arc::clone(&board),
             network: network.subscribe(),

@@ -57,12 +57,13 @@ impl VisibleWork {
             Self::default()
         }
         #[cfg(feature = "kubernetes")]
-        match cluster.connect().await {
+        match cluster.clone().connect().await {
             Ok(client) => {
                 use crate::cluster::{events::Events, status::StatusWriter};
-                let writer = |target| StatusWriter::new(client.clone(), target, Arc::clone(&document));
+                let writer =
+                    |target| StatusWriter::new(client.clone(), target, Arc::clone(&document), cluster.writes.clone());
                 Self {
-                    events: visible.events.map(|pod| Events::new(client.clone(), pod)),
+                    events: visible.events.map(|pod| Events::new(client.clone(), pod, cluster.writes.clone())),
                     status: visible.status.into_iter().map(writer).collect(),
                 }
             }

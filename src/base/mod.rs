@@ -1,5 +1,5 @@
 //! L0: building blocks that know nothing of cameras or uplinks: byte streams, HTTP bodies and handlers, HTTP/2 pumps, Digest,
-//! backoff, drain, shards, tasks, secrets, rate caps, watched files and objects, the network's changes.
+//! backoff, drain and the signals that start it, shards, tasks, secrets, rate caps, watched files and objects, the network's changes.
 //!
 //! Everything above may use this room; it uses external crates only.
 
@@ -26,6 +26,7 @@ pub mod rtsp;
 pub mod scripted_api;
 pub mod secret;
 pub mod shard;
+pub mod stops;
 pub mod tasks;
 #[cfg(feature = "kubernetes")]
 pub mod trouble;

@@ -49,6 +49,19 @@ impl Trouble {
         }
     }
 
+    /// The word of the metric, stable.
+    pub fn outcome(&self) -> &'static str {
+        match self {
+            Self::Forbidden(_) => "forbidden",
+            Self::Unauthorized => "unauthorized",
+            Self::Answered(409, _) => "conflict",
+            Self::Answered(429, _) => "too_many_requests",
+            Self::Answered(_, _) => "refused",
+            Self::Silent(_) => "silent",
+            Self::Unreachable(_) => "unreachable",
+        }
+    }
+
     /// Whether the same may succeed a little later with nobody doing anything.
     pub fn may_pass(&self) -> bool {
         match self {

@@ -15,7 +15,7 @@ use clap::{
 };
 
 pub use self::{
-    connect::Connect,
+    connect::{Connect, Fetch, FrontAccess},
     emulator::{Camera, CameraAuth, Demo},
     gateway::{Gateway, Identity},
     lifecycle::{GRACE_DEFAULT, Grace, Healthcheck, Lifecycle},
@@ -58,10 +58,11 @@ Examples:
   onvif-uplink status                        what a running sidecar does
   onvif-uplink healthcheck --ready           whether it is ready, for probes
   onvif-uplink connect camera-1 22           a port of a device, by the gateway
+  onvif-uplink fetch http://gw/camera-1/     one GET through gateway and uplink
 
 Exit codes: 0 stopped as asked, 64 wrong arguments, 69 an uplink did not come up
-(check --connect), no way to the device (connect) or not ready (healthcheck),
-70 internal error, 78 configuration unusable.";
+(check --connect), no way to the device (connect), no good answer (fetch) or not
+ready (healthcheck), 70 internal error, 78 configuration unusable.";
 
 /// ONVIF Uplink for cameras and NVRs that do not speak it.
 #[derive(Clone, Debug, Parser)]
@@ -114,6 +115,19 @@ device closes; with --listen it goes on until it is stopped, and each connection
 to the local port is one to the device. Ends with 69 if the gateway, the device
 or the port cannot be reached.")]
     Connect(Connect),
+    /// One GET through the gateway and an uplink, for images without curl: 0, or 69 and the reason
+    #[command(after_help = "\
+Examples:
+  onvif-uplink fetch http://127.0.0.1:8800/camera-1/snapshot.jpg
+  onvif-uplink fetch -o picture.jpg http://127.0.0.1:8800/camera-1/snapshot.jpg
+  onvif-uplink fetch --wait 30s --token-file token \\
+      https://gw.example.com/camera-1/snapshot.jpg
+
+Prints status, type and length of the answer; redirects are not followed. With
+--wait it asks again while the gateway cannot be reached or the device is not
+there; a refusal (401, 403) ends it at once. Ends with 69 if there was no good
+answer.")]
+    Fetch(Fetch),
     /// Validate a configuration: 0, or 78 and each error on its own line, FILE:LINE:COLUMN: path: sentence
     #[command(after_help = "\
 Examples:

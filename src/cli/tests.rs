@@ -142,7 +142,7 @@ fn connect_takes_a_device_and_a_port_and_listens_on_loopback_only() {
     let line = "connect c 554 --gateway https://gw:1 --gateway-ca ca --token-file t --listen [::1]:0";
     let Command::Connect(connect) = read(line).expect("valid").command else { panic!("connect") };
     assert_eq!(
-        (connect.gateway.as_str(), connect.gateway_ca, connect.token_file),
+        (connect.gateway.as_str(), connect.front.gateway_ca, connect.front.token_file),
         ("https://gw:1/", Some("ca".into()), Some("t".into()))
     );
     for line in [

@@ -22,7 +22,11 @@ use super::{
     pace::{Next, Pace},
 };
 use crate::{
-    base::{backoff::Backoff, call::bounded, trouble::Trouble},
+    base::{
+        backoff::Backoff,
+        call::{Purpose, Writes, bounded},
+        trouble::Trouble,
+    },
     model::{pod::Pod, status::StatusBoard},
 };
 
@@ -44,13 +48,14 @@ pub struct Events {
     observer: Observer,
     pace: Pace,
     backoff: Backoff,
+    writes: Writes,
     /// What was logged last, while it lasts.
     trouble: Option<Discriminant<Trouble>>,
 }
 
 impl Events {
-    /// Events on this pod. Nothing is dialed before [`Self::follow`].
-    pub fn new(client: Client, pod: Pod) -> Self {
+    /// Events on this pod, counted by `writes`. Nothing is dialed before [`Self::follow`].
+    pub fn new(client: Client, pod: Pod, writes: Writes) -> Self {
         let reporter = Reporter { controller: CONTROLLER.to_owned(), instance: Some(pod.name.clone()) };
         Self {
             recorder: Recorder::new(client, reporter),
@@ -58,6 +63,7 @@ impl Events {
             pod,
             observer: Observer::default(),
             pace: Pace::new(Instant::now()),
+            writes,
             trouble: None,
         }
     }
@@ -68,7 +74,8 @@ impl Events {
         loop {
             changes.borrow_and_update();
             let notices = self.observer.look(&board.snapshot(), SystemTime::now());
-            notices.into_iter().for_each(|notice| self.pace.push(notice));
+            let dropped = notices.into_iter().filter_map(|notice| self.pace.push(notice)).count();
+            self.writes.dropped(Purpose::Event, dropped as u64);
             let look_at = match self.pace.next(Instant::now()) {
                 Next::Say(notice) => {
                     self.say(notice).await;
@@ -90,6 +97,7 @@ impl Events {
     async fn say(&mut self, notice: Notice) {
         let event = event(&notice);
         let published = bounded(self.recorder.publish(&event, &reference(&self.pod))).await;
+        self.writes.tried(Purpose::Event, &published);
         let Err(trouble) = published else {
             self.backoff.reset();
             if self.trouble.take().is_some() {

@@ -5,6 +5,7 @@ use serde_json::json;
 use super::*;
 use crate::{
     base::scripted_api::{Act, Asked, ScriptedApi, refusal},
+    cluster::pace::QUEUE_MAX,
     model::{
         address::RemoteAddress,
         failure::{Cause, Failure},
@@ -35,7 +36,7 @@ async fn asked(acts: Vec<Act>, board: &StatusBoard, count: usize, then: Duration
         sleep(then).await;
     };
     tokio::select! {
-        never = Events::new(client, pod).follow(board) => match never {},
+        never = Events::new(client, pod, Writes::default()).follow(board) => match never {},
         ended = tokio::time::timeout(Duration::from_secs(3600), enough) => ended.expect("asked often enough"),
     }
     server.asked()
@@ -71,7 +72,7 @@ async fn a_server_that_hangs_refuses_or_is_busy_is_asked_again_for_the_same_even
 
 #[tokio::test(start_paused = true)]
 async fn a_role_without_the_rule_loses_the_event_and_nothing_else() {
-    let board = StatusBoard::new();
+    let (board, writes) = (StatusBoard::new(), Writes::default());
     fails(&board, "camera-1", "no");
     let (server, client) = ScriptedApi::start([refusal(403, "Forbidden"), good()]);
     let pod = Pod { namespace: "cams".to_owned(), name: "nvr-0".to_owned(), uid: "u-1".to_owned() };
@@ -83,9 +84,10 @@ async fn a_role_without_the_rule_loses_the_event_and_nothing_else() {
         server.until(2).await
     };
     let asked = tokio::select! {
-        never = Events::new(client, pod).follow(&board) => match never {},
+        never = Events::new(client, pod, writes.clone()).follow(&board) => match never {},
         asked = later => asked,
     };
+    assert_eq!(writes.counted(Purpose::Event, "forbidden"), 1);
     assert_eq!((&asked[1].body["reason"], &asked[1].body["type"]), (&json!("UplinkOnline"), &json!("Normal")));
 }
 
@@ -96,6 +98,24 @@ async fn a_site_that_fails_as_a_whole_writes_a_burst_and_then_one_each_ten_secon
     let asked = asked((0..40).map(|_| good()).collect(), &board, 22, Duration::ZERO).await;
     assert!(asked[19].at < Duration::from_secs(1), "{:?}", asked[19].at);
     assert!(asked[20].at >= Duration::from_secs(10) && asked[21].at >= Duration::from_secs(20));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_written_and_what_is_lost_in_a_flood_is_counted() {
+    let (board, writes) = (StatusBoard::new(), Writes::default());
+    (0..QUEUE_MAX + 30).for_each(|number| fails(&board, &format!("camera-{number}"), "no"));
+    let (server, client) = ScriptedApi::start((0..20).map(|_| good()));
+    let pod = Pod { namespace: "cams".to_owned(), name: "nvr-0".to_owned(), uid: "u-1".to_owned() };
+    let enough = async {
+        server.until(20).await;
+        sleep(Duration::from_secs(1)).await;
+    };
+    tokio::select! {
+        never = Events::new(client, pod, writes.clone()).follow(&board) => match never {},
+        () = enough => {}
+    }
+    assert_eq!(writes.counted(Purpose::Event, "done"), 20);
+    assert_eq!(writes.counted(Purpose::Event, "dropped"), 30);
 }
 
 #[test]

@@ -62,25 +62,21 @@ pub struct Pace {
     queue: VecDeque<Notice>,
     subjects: BTreeMap<(&'static str, String), Bucket>,
     all: Bucket,
-    /// Notices that were never said because there were too many.
-    pub dropped: u64,
 }
 
 impl Pace {
     /// An empty queue that allows the bursts.
     pub fn new(now: Instant) -> Self {
         let all = Bucket::new(ALL_BURST, ALL_EVERY, now);
-        Self { queue: VecDeque::new(), subjects: BTreeMap::new(), all, dropped: 0 }
+        Self { queue: VecDeque::new(), subjects: BTreeMap::new(), all }
     }
 
-    /// Puts a notice last. What waits about the same is not of interest any more.
-    pub fn push(&mut self, notice: Notice) {
+    /// Puts a notice last. What waits about the same is not of interest any more. Returns one that will never be said because there
+    /// are too many.
+    pub fn push(&mut self, notice: Notice) -> Option<Notice> {
         self.queue.retain(|waiting| topic(waiting) != topic(&notice));
         self.queue.push_back(notice);
-        if self.queue.len() > QUEUE_MAX {
-            self.queue.pop_front();
-            self.dropped += 1;
-        }
+        if self.queue.len() > QUEUE_MAX { self.queue.pop_front() } else { None }
     }
 
     /// Puts back what could not be said, unless there is something newer about it.
@@ -155,7 +151,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn all_subjects_together_say_twenty_at_once_and_then_one_each_ten_seconds() {
         let (mut pace, start) = (Pace::new(Instant::now()), Instant::now());
-        (0..30).for_each(|subject| pace.push(notice(Reason::UplinkOffline, subject, "down")));
+        (0..30).for_each(|subject| assert_eq!(pace.push(notice(Reason::UplinkOffline, subject, "down")), None));
         for subject in 0..ALL_BURST {
             assert!(matches!(pace.next(start), Next::Say(_)), "{subject}");
         }
@@ -165,10 +161,14 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_queue_that_overflows_loses_the_oldest_and_counts() {
+    async fn a_queue_that_overflows_loses_the_oldest_and_gives_it_back() {
         let mut pace = Pace::new(Instant::now());
-        (0..QUEUE_MAX + 5).for_each(|subject| pace.push(notice(Reason::UplinkOffline, subject, "down")));
-        assert_eq!((pace.queue.len(), pace.dropped), (QUEUE_MAX, 5));
+        let lost = (0..QUEUE_MAX + 5).filter_map(|subject| pace.push(notice(Reason::UplinkOffline, subject, "down")));
+        assert_eq!(
+            lost.map(|lost| lost.subject).collect::<Vec<_>>(),
+            (0..5).map(|one| format!("camera-{one}")).collect::<Vec<_>>()
+        );
+        assert_eq!(pace.queue.len(), QUEUE_MAX);
         assert_eq!(pace.next(Instant::now()), Next::Say(notice(Reason::UplinkOffline, 5, "down")));
         pace.put_back(notice(Reason::UplinkOffline, 6, "older"));
         assert_eq!(pace.next(Instant::now()), Next::Say(notice(Reason::UplinkOffline, 6, "down")), "newer wins");

@@ -20,7 +20,11 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use crate::{
-    base::{backoff::Backoff, call::bounded, trouble::Trouble},
+    base::{
+        backoff::Backoff,
+        call::{Purpose, Writes, bounded},
+        trouble::Trouble,
+    },
     model::{
         failure::Cause,
         pod::StatusTarget,
@@ -51,6 +55,7 @@ pub struct StatusWriter {
     target: StatusTarget,
     document: MakeDocument,
     backoff: Backoff,
+    writes: Writes,
     trouble: Option<Discriminant<Trouble>>,
 }
 
@@ -62,10 +67,10 @@ struct Picture {
 }
 
 impl StatusWriter {
-    /// Writes into `target`. Nothing is dialed before [`Self::follow`].
-    pub fn new(client: Client, target: StatusTarget, document: MakeDocument) -> Self {
+    /// Writes into `target`, counted by `writes`. Nothing is dialed before [`Self::follow`].
+    pub fn new(client: Client, target: StatusTarget, document: MakeDocument, writes: Writes) -> Self {
         let backoff = Backoff::new(&MANAGER);
-        Self { client, target, document, backoff, trouble: None }
+        Self { client, target, document, backoff, writes, trouble: None }
     }
 
     /// Writes what becomes of the board. Never ends by itself. Cancel safe: the last write may be missing.
@@ -118,6 +123,7 @@ impl StatusWriter {
                 (patched.map(drop), rule, &pod.namespace)
             }
         };
+        self.writes.tried(Purpose::Status, &written);
         let Err(trouble) = written else {
             self.backoff.reset();
             if self.trouble.take().is_some() {

@@ -29,8 +29,18 @@ async fn asked(
     board: &StatusBoard,
     script: impl AsyncFnOnce(&ScriptedApi),
 ) -> Vec<Asked> {
+    asked_and_counted(acts, target, board, Writes::default(), script).await
+}
+
+async fn asked_and_counted(
+    acts: Vec<Act>,
+    target: StatusTarget,
+    board: &StatusBoard,
+    writes: Writes,
+    script: impl AsyncFnOnce(&ScriptedApi),
+) -> Vec<Asked> {
     let (server, client) = ScriptedApi::start(acts);
-    let writer = StatusWriter::new(client, target, Arc::new(|| json!({ "generation": 7 })));
+    let writer = StatusWriter::new(client, target, Arc::new(|| json!({ "generation": 7 })), writes);
     tokio::select! {
         never = writer.follow(board) => match never {},
         () = script(&server) => {}
@@ -77,16 +87,18 @@ async fn changes_that_follow_each_other_are_one_write_each_five_seconds() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_that_forbids_or_hangs_is_asked_again_at_intervals() {
-    let board = StatusBoard::new();
+async fn a_server_that_forbids_or_hangs_is_asked_again_at_intervals_and_each_outcome_is_counted() {
+    let (board, writes) = (StatusBoard::new(), Writes::default());
     let acts = vec![refusal(403, "Forbidden"), Act::Silence, refusal(500, "InternalError"), good()];
-    let asked = asked(acts, into_configmap(), &board, async |server| {
+    let asked = asked_and_counted(acts, into_configmap(), &board, writes.clone(), async |server| {
         server.until(4).await;
         sleep(Duration::from_secs(600)).await;
     })
     .await;
     assert_eq!(asked.len(), 4, "{asked:?}");
     assert!(asked.windows(2).all(|pair| pair[1].at - pair[0].at >= WRITE_EVERY + Duration::from_secs(2)));
+    let counted = ["forbidden", "silent", "refused", "done"].map(|outcome| writes.counted(Purpose::Status, outcome));
+    assert_eq!(counted, [1, 1, 1, 1]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -20,7 +20,12 @@ use super::{
     store::{ConfigStore, Edit, StoreError, edited},
 };
 use crate::{
-    base::{call::bounded, http::BoxFuture, random::random, trouble::Trouble},
+    base::{
+        call::{Purpose, Writes, bounded},
+        http::BoxFuture,
+        random::random,
+        trouble::Trouble,
+    },
     model::kubernetes::ConfigMapKey,
 };
 
@@ -41,15 +46,16 @@ struct Shared {
     at: ConfigMapKey,
     base_dir: PathBuf,
     served: Served,
+    writes: Writes,
     /// One change after the other.
     writing: Mutex<()>,
 }
 
 impl ConfigMapStore {
-    /// Changes the key `at`; what validation accepts is what is `served`.
-    pub fn new(client: Client, at: ConfigMapKey, base_dir: impl Into<PathBuf>, served: Served) -> Self {
+    /// Changes the key `at`, counted by `writes`; what validation accepts is what is `served`.
+    pub fn new(client: Client, at: ConfigMapKey, base_dir: impl Into<PathBuf>, served: Served, writes: Writes) -> Self {
         let api = Api::namespaced(client, &at.namespace);
-        let shared = Shared { api, at, base_dir: base_dir.into(), served, writing: Mutex::default() };
+        let shared = Shared { api, at, base_dir: base_dir.into(), served, writes, writing: Mutex::default() };
         Self { shared: Arc::new(shared) }
     }
 }
@@ -68,7 +74,11 @@ impl Shared {
             if attempt > 0 {
                 sleep(Duration::from_millis(u64::from_le_bytes(random()) % PAUSE_MAX_MS)).await;
             }
-            let map = bounded(self.api.get_opt(&self.at.name)).await.map_err(|trouble| self.refused(&trouble))?;
+            let read = bounded(self.api.get_opt(&self.at.name)).await;
+            if read.is_err() {
+                self.writes.tried(Purpose::WriteBack, &read);
+            }
+            let map = read.map_err(|trouble| self.refused(&trouble))?;
             let version = map.as_ref().and_then(|map| map.metadata.resource_version.clone());
             let old = document(&self.at, &self.base_dir, Ok(map));
             let old = old.map_err(|error| StoreError::NotWritable(error.to_string()))?;
@@ -79,7 +89,9 @@ impl Shared {
             if new.text == old.text {
                 return Ok(new);
             }
-            match self.apply(version, &new.text).await {
+            let applied = self.apply(version, &new.text).await;
+            self.writes.tried(Purpose::WriteBack, &applied);
+            match applied {
                 Ok(()) => {
                     tracing::info!(
                         configmap = old.name,

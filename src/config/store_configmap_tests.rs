@@ -22,6 +22,10 @@ fn with(version: &str, text: &str) -> Act {
 }
 
 fn store(acts: Vec<Act>) -> (Arc<ScriptedApi>, ConfigMapStore) {
+    counting_store(acts, Writes::default())
+}
+
+fn counting_store(acts: Vec<Act>, writes: Writes) -> (Arc<ScriptedApi>, ConfigMapStore) {
     let (server, client) = ScriptedApi::start(acts);
     let served = Served {
         schemes: vec![Scheme::Https],
@@ -29,7 +33,7 @@ fn store(acts: Vec<Act>) -> (Arc<ScriptedApi>, ConfigMapStore) {
         ..Served::default()
     };
     let at = ConfigMapKey::parse("cams/uplinks").expect("good");
-    (server, ConfigMapStore::new(client, at, "/", served))
+    (server, ConfigMapStore::new(client, at, "/", served, writes))
 }
 
 fn set(remote: &str) -> Edit {
@@ -68,9 +72,11 @@ async fn only_the_key_is_applied_and_only_to_the_version_that_was_read() {
 async fn an_edit_that_came_in_between_is_kept_and_ours_is_made_on_top() {
     let theirs = TEXT.replace("# by hand", "# by another hand");
     let acts = vec![with("41", TEXT), refusal(409, "Conflict"), with("42", &theirs), with("43", "")];
-    let (server, store) = store(acts);
+    let writes = Writes::default();
+    let (server, store) = counting_store(acts, writes.clone());
     let new = store.change("camera-1", set("https://a/")).await.expect("changed");
     assert!(new.text.starts_with("# by another hand\n"), "{}", new.text);
+    assert_eq!(["conflict", "done"].map(|outcome| writes.counted(Purpose::WriteBack, outcome)), [1, 1]);
     assert_eq!(server.asked()[3].body["metadata"]["resourceVersion"], "42");
 }
 

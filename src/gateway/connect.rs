@@ -1,46 +1,31 @@
 //! The operator's end of a CONNECT: a TCP port of a device on the operator's machine, through gateway and uplink
 //! (RFC 9110 §9.3.6).
 //!
-//! It is a client of the gateway's front and knows nothing of its inside. Each connection is one CONNECT on a connection of
+//! Each connection is one CONNECT on a connection of
 //! its own, on standard input and output (`ssh -o ProxyCommand`) or for each connection to a local port.
 
-use std::{fs::File, io, net::SocketAddr, os::fd::AsFd, path::PathBuf, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, StatusCode, Uri, header};
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper::{body::Incoming, client::conn::http1};
+use http::{Request, Uri, header};
+use http_body_util::Empty;
+use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use rustls::ClientConfig;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, copy, copy_bidirectional, join, split},
     net::{TcpListener, TcpStream},
     time::{sleep, timeout},
 };
-use url::{Host, Url};
+use url::Url;
 
+use super::operator::{HEAD_MAX, Operator, Stream, own, refused, standard_output};
 use crate::{
-    base::{drain::Drain, secret::Secret, tasks::Tasks},
-    model::{
-        authorization::Trust,
-        failure::Failure,
-        network::{Network, ProxyChoice},
-    },
-    tls::{client::ClientConfigs, trust::Anchors},
-    transport::{
-        proxy::choice::Proxies,
-        reach::{Destination, Reach, Reached},
-    },
+    base::{drain::Drain, tasks::Tasks},
+    transport::proxy::choice::Proxies,
 };
 
 /// From the request to the head of the answer: the gateway waits 10 s for a stream and the sidecar for the port.
 const ANSWER: Duration = Duration::from_secs(30);
-/// Longest response head in bytes.
-const HEAD_MAX: usize = 16 * 1024;
-/// What is read of a refusal, bytes.
-const REFUSAL_MAX: usize = 4 * 1024;
-/// A longer file is no token.
-const TOKEN_MAX: u64 = 4096;
 /// Connections to the local port at once.
 const CONNECTIONS_MAX: usize = 256;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -67,19 +52,8 @@ pub struct Way {
     /// `<device>:<port>`.
     target: String,
     uri: Uri,
-    host: Host<String>,
-    port: u16,
-    /// The gateway, for sentences.
-    gateway: String,
-    tls: Option<Arc<ClientConfig>>,
-    authorization: Option<HeaderValue>,
-    reach: Reach,
+    front: Operator,
 }
-
-/// A byte stream to the device.
-trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<S: AsyncRead + AsyncWrite + Send + Unpin> Duplex for S {}
-type Stream = Box<dyn Duplex>;
 
 impl Way {
     /// Checks the options and reads the files that they name. Blocks while it reads.
@@ -95,25 +69,12 @@ impl Way {
         let uri = uri.ok_or_else(|| {
             format!("the name {device:?} cannot stand in a CONNECT: only names that could be hosts can")
         })?;
-        let invalid = || "--gateway must be http://HOST:PORT or https://HOST[:PORT], nothing behind it".to_owned();
-        let host = gateway.host().ok_or_else(invalid)?.to_owned();
-        let gateway_port = gateway.port_or_known_default().ok_or_else(invalid)?;
-        let bare = gateway.path() == "/" && gateway.query().is_none() && gateway.username().is_empty();
-        let tls = match (gateway.scheme(), bare) {
-            ("http", true) if gateway_ca.is_some() => return Err("--gateway-ca is for an https gateway".to_owned()),
-            ("http", true) => None,
-            ("https", true) => {
-                let anchors = match gateway_ca {
-                    Some(file) => Anchors::from_files(&[file]),
-                    None => Anchors::load(&Trust::SystemRoots),
-                };
-                Some(ClientConfigs::new().get(None, &anchors.map_err(|failure| failure.message)?))
-            }
-            _ => return Err(invalid()),
-        };
-        let authorization = token_file.map(read_token).transpose()?;
-        let gateway = gateway.origin().ascii_serialization();
-        Ok(Self { target, uri, host, port: gateway_port, gateway, tls, authorization, reach: Reach::new(proxies) })
+        if gateway.path() != "/" || gateway.query().is_some() {
+            return Err("--gateway must be http://HOST:PORT or https://HOST[:PORT], nothing behind it".to_owned());
+        }
+        let front = Operator::new(&gateway, gateway_ca, token_file, proxies)
+            .map_err(|sentence| format!("--gateway {gateway}: {sentence}"))?;
+        Ok(Self { target, uri, front })
     }
 
     /// `<device>:<port>`.
@@ -128,11 +89,8 @@ impl Way {
     pub async fn stdio(&self, mut drain: Drain) -> Result<(), String> {
         let work = async {
             let (reader, writer) = split(self.open().await?);
-            let own = |file: io::Result<std::os::fd::OwnedFd>| file.map(|fd| tokio::fs::File::from_std(File::from(fd)));
-            let input = own(io::stdin().as_fd().try_clone_to_owned());
-            let output = own(io::stdout().as_fd().try_clone_to_owned());
             let broken = |error: io::Error| format!("the way to {} broke: {error}", self.target);
-            let (input, output) = (input.map_err(broken)?, output.map_err(broken)?);
+            let (input, output) = (own(&io::stdin()).map_err(broken)?, standard_output().map_err(broken)?);
             between(input, output, reader, writer).await.map_err(broken)
         };
         tokio::select! {
@@ -194,41 +152,35 @@ impl Way {
     /// # Errors
     /// A sentence.
     async fn open(&self) -> Result<Stream, String> {
-        let proxy = if self.tls.is_some() { ProxyChoice::Environment } else { ProxyChoice::Direct };
-        let network = Network { proxy, ..Network::default() };
-        let destination = Destination { host: &self.host, port: self.port };
-        let missed = |failure: Failure| format!("the gateway {} was not reached: {failure}", self.gateway);
-        let stream: Stream = match &self.tls {
-            None => {
-                let Reached { socket, .. } = self.reach.open(destination, &network, &()).await.map_err(missed)?;
-                Box::new(socket)
-            }
-            Some(tls) => {
-                let secured = self.reach.open_secured(destination, &self.gateway, &network, Arc::clone(tls)).await;
-                Box::new(secured.map_err(missed)?)
-            }
-        };
+        let stream = self.front.dial().await?;
         match timeout(ANSWER, self.ask(stream)).await {
             Ok(opened) => opened,
-            Err(_) => Err(format!("the gateway {} gave no answer within {} s", self.gateway, ANSWER.as_secs())),
+            Err(_) => Err(format!("the gateway {} gave no answer within {} s", self.front.origin(), ANSWER.as_secs())),
         }
     }
 
     async fn ask(&self, stream: Stream) -> Result<Stream, String> {
-        let invalid = |error: hyper::Error| format!("{} does not answer as a gateway does: {error}", self.gateway);
+        let invalid =
+            |error: hyper::Error| format!("{} does not answer as a gateway does: {error}", self.front.origin());
         let mut builder = http1::Builder::new();
         builder.max_buf_size(HEAD_MAX);
         let (mut sender, connection) =
             builder.handshake::<_, Empty<Bytes>>(TokioIo::new(stream)).await.map_err(invalid)?;
         let mut request = Request::connect(self.uri.clone()).header(header::HOST, self.target.as_str());
-        if let Some(authorization) = &self.authorization {
+        if let Some(authorization) = self.front.authorization() {
             request = request.header(header::AUTHORIZATION, authorization.clone());
         }
         let request = request.body(Empty::new()).map_err(|error| error.to_string())?;
         let conversation = async {
             let response = sender.send_request(request).await.map_err(invalid)?;
             if !response.status().is_success() {
-                return Err(self.refused(response).await);
+                let what = format!("{} by {}", self.target, self.front.origin());
+                return Err(refused(
+                    &what,
+                    response,
+                    "the sidecar opens the ports that connectPorts lists for the device",
+                )
+                .await);
             }
             hyper::upgrade::on(response).await.map_err(invalid)
         };
@@ -242,20 +194,6 @@ impl Way {
         let parts = upgraded.downcast::<TokioIo<Stream>>().map_err(|_| "the connection was lost".to_owned())?;
         let (reader, writer) = split(parts.io.into_inner());
         Ok(Box::new(join(io::Cursor::new(parts.read_buf).chain(reader), writer)))
-    }
-
-    /// What the gateway or the device said, and what helps.
-    async fn refused(&self, response: Response<Incoming>) -> String {
-        let status = response.status();
-        let body = Limited::new(response.into_body(), REFUSAL_MAX).collect().await;
-        let text = body.map(|body| String::from_utf8_lossy(&body.to_bytes()).trim().to_owned()).unwrap_or_default();
-        let said = if text.is_empty() { String::new() } else { format!(": {text}") };
-        let help = match status {
-            StatusCode::UNAUTHORIZED => "; give the token of the gateway's front with --token-file",
-            StatusCode::FORBIDDEN => "; the sidecar opens the ports that connectPorts lists for the device",
-            _ => "",
-        };
-        format!("{} by {}: {status}{said}{help}", self.target, self.gateway)
     }
 }
 
@@ -280,23 +218,6 @@ async fn between(
         _ = up => {}
     }
     down.await
-}
-
-/// The token as `Authorization`.
-fn read_token(file: PathBuf) -> Result<HeaderValue, String> {
-    use std::io::Read;
-    let broken = |problem: &dyn std::fmt::Display| format!("the token file {} is unusable: {problem}", file.display());
-    let mut text = String::new();
-    let opened = File::open(&file).map_err(|error| broken(&error))?;
-    opened.take(TOKEN_MAX + 1).read_to_string(&mut text).map_err(|error| broken(&error))?;
-    let token = Secret::new(text.trim());
-    if token.expose().is_empty() || text.len() as u64 > TOKEN_MAX {
-        return Err(broken(&format_args!("it must hold one line of at most {TOKEN_MAX} characters")));
-    }
-    let value = HeaderValue::try_from(format!("Bearer {}", token.expose()));
-    let mut value = value.map_err(|_| broken(&"its line has characters that no token has"))?;
-    value.set_sensitive(true);
-    Ok(value)
 }
 
 #[cfg(test)]
@@ -328,20 +249,6 @@ mod tests {
             let refused = Way::new(options(device, gateway)).err().expect(gateway);
             assert!(refused.contains(word), "{refused}");
         }
-    }
-
-    #[test]
-    fn a_token_file_must_hold_a_token() {
-        let dir = tempfile::tempdir().expect("directory");
-        let file = dir.path().join("token");
-        assert!(read_token(file.clone()).expect_err("missing").contains("token"));
-        for text in ["", " \n", "a\u{1}b", &"a".repeat(5000)] {
-            std::fs::write(&file, text).expect("written");
-            assert!(read_token(file.clone()).is_err(), "{text:?}");
-        }
-        std::fs::write(&file, "secret\n").expect("written");
-        let value = read_token(file).expect("a token");
-        assert!(value.is_sensitive() && value == "Bearer secret");
     }
 
     #[tokio::test]

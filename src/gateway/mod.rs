@@ -5,7 +5,7 @@
 //! - [`directory`]: which device has which session; [`exchange`]: one request on one session; [`deliver`]: from a name to an answer.
 //! - [`expose`]: the front; [`route`], [`fields`], [`auth`], [`page`]: what it decides about a request; [`mod@front`]: what is shared.
 //! - [`switch`]: WebSocket and CONNECT; [`first`], [`halves`], [`pairs`]: RTSP over HTTP; [`rtsp`]: players of plain RTSP;
-//!   [`tunnel`]: their bytes. [`connect`]: the operator's end of a CONNECT, in a process of its own.
+//!   [`tunnel`]: their bytes. [`connect`], [`fetch`]: what an operator runs in a process of its own; [`operator`]: how that reaches the front.
 //! - [`metrics`], [`reload`] (files that change).
 
 pub mod accept;
@@ -16,12 +16,14 @@ pub mod deliver;
 pub mod directory;
 pub mod exchange;
 pub mod expose;
+pub mod fetch;
 pub mod fields;
 pub mod first;
 pub mod front;
 pub mod halves;
 pub mod jwks;
 pub mod metrics;
+mod operator;
 pub mod page;
 pub mod pairs;
 pub mod reload;

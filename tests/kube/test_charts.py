@@ -59,10 +59,18 @@ class Chart(ApiCase):
     def test_it_installs_the_emulator_passes_helm_test_and_goes_without_a_trace(self):
         self.online(self.install())
         self.reached()
-        self.helm("test", "cam", "--timeout=40s")
+        self.assertIn("preface", self.helm("test", "cam", "--timeout=40s", "--logs"), "each uplink is dialed")
         self.helm("uninstall", "cam", "--wait", "--timeout=60s")
         for kind in ("deployment", "role", "rolebinding"):
             self.assertEqual(self.kubectl("get", kind, "-o", "name"), "")
+
+    def test_helm_test_fetches_a_picture_through_the_uplink_and_fails_without_one(self):
+        test = {"hostAliases": self.aliases, "url": f"{self.front}/camera-1/snapshot.jpg"}
+        self.install(test=test)
+        self.assertRegex(self.helm("test", "cam", "--timeout=60s", "--logs"), r"200 OK: image/jpeg, \d{4,} bytes")
+        self.install(test=test | {"url": f"{self.front}/camera-1/nothing-here"})
+        with self.assertRaisesRegex(OSError, "404 Not Found"):
+            self.helm("test", "cam", "--timeout=90s", "--logs")
 
     def test_the_plain_container_serves_as_well(self):
         self.online(self.install(sidecar={"mode": "container"} | self.image()))

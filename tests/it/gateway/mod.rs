@@ -1,6 +1,7 @@
 //! The gateway over real loopback sockets: a scripted device dials in, plain clients ask at the front.
 
 mod connect;
+mod fetch;
 mod front;
 mod hostile;
 mod life;
