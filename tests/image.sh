@@ -1,7 +1,8 @@
 #!/bin/sh
 # What the image holds, without an image engine: the static binary of the Dockerfile alone in an empty root, as user
 # 65532, with the CA bundle. Proves that it needs no file of the host (no libc, no loader, no shell), that names resolve
-# there and that a remote is verified against the bundle. Needs root; without it, user namespaces for the first half.
+# there, that a remote is verified against the bundle, and that it is small. Needs root; without it, user namespaces for
+# the first half.
 # Prints one line per check and `N passed, N failed`; exit status 1 on a failure.
 # PROFILE=dev builds faster; the default is what the image has.
 set -eu
@@ -109,7 +110,11 @@ YAML
 else
     echo "skipped: run in the empty root as 65532 needs root"
 fi
-size=$(stat -c %s "$binary")
-echo "binary: $((size / 1024)) KiB ($PROFILE)"
+# As a registry keeps the layers: what a node pulls.
+compressed=$(tar -C "$root" -cz onvif-uplink etc/ssl/certs/ca-certificates.crt | wc -c)
+if [ "$PROFILE" = release ]; then
+    expect 0 "the image has at most 10 MiB compressed" [ "$compressed" -le $((10 * 1024 * 1024)) ]
+fi
+echo "binary: $(($(stat -c %s "$binary") / 1024)) KiB ($PROFILE), image: $((compressed / 1024)) KiB compressed"
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ]
