@@ -1,16 +1,25 @@
 //! What a sidecar takes from outside the pod's files: where its document and its Secrets come from, and the API of Kubernetes behind
 //! them if they come from there. Without the feature `kubernetes` only files are left.
 
+#[cfg(feature = "kubernetes")]
+use std::time::Duration;
 use std::{convert::Infallible, io, path::PathBuf, sync::Arc};
 
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
+#[cfg(feature = "kubernetes")]
+use tokio::time::timeout;
 
 use crate::{
     base::watch::FileWatcher,
     config::{FileStore, Secrets, Served, file::FileSource, source::ConfigSource, store::ConfigStore},
     model::{kubernetes::ConfigMapKey, status::StatusBoard},
 };
+
+/// So long a document waits for the Secrets that it names: an uplink that finds no certificate would fail at first and wait for its next
+/// attempt.
+#[cfg(feature = "kubernetes")]
+const LOOK_MAX: Duration = Duration::from_secs(5);
 
 /// Where the document comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -184,6 +193,16 @@ impl SecretsWork {
         }
         drop(named);
         std::future::pending().await
+    }
+
+    /// Resolves when the files of these Secrets are there, or the status says why not; after [`LOOK_MAX`] without either. Cancel safe.
+    pub(super) async fn looked_at(&self, named: &Secrets) {
+        #[cfg(feature = "kubernetes")]
+        if let Some(files) = &self.files {
+            // An API server that is silent costs new uplinks this time, and no other ones anything.
+            let _ = timeout(LOOK_MAX, files.looked_at(named)).await;
+        }
+        let _ = named;
     }
 
     /// Removes what was written.

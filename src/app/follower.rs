@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::{reloads::Reloads, uplinks::Current};
+use super::{cluster::SecretsWork, reloads::Reloads, uplinks::Current};
 use crate::{
     admin::Readiness,
     config::{
@@ -29,28 +29,47 @@ pub(super) struct Follower<'a> {
     pub(super) ways: &'a Ways,
     pub(super) current: &'a watch::Sender<Arc<Current>>,
     pub(super) secrets: &'a watch::Sender<Secrets>,
+    pub(super) files: &'a SecretsWork,
     pub(super) exit_on_invalid: bool,
 }
 
 impl Follower<'_> {
-    /// Applies a good document; whatever is wrong with another is said everywhere, and nothing else happens. Returns
-    /// whether some document is in force.
-    pub(super) fn take(&mut self, told: Result<Document, SourceError>) -> bool {
-        let result = told.map_err(|error| vec![error.to_string()]).and_then(|document| {
+    /// Reads a document. If it is good, waits for the Secrets that it names, so that uplinks find their certificates. Cancel safe.
+    ///
+    /// # Errors
+    /// All that is wrong, a sentence each.
+    pub(super) async fn read(&self, told: Result<Document, SourceError>) -> Result<Current, Vec<String>> {
+        let current = told.map_err(|error| vec![error.to_string()]).and_then(|document| {
             let read = config::read(&document.text, &document.base_dir, self.served);
             let named = |error: &config::ConfigError| format!("{}:{error}", document.name);
             let configuration = read.map_err(|errors| errors.iter().map(named).collect::<Vec<_>>())?;
             Ok(Current { text: document.text, configuration })
+        })?;
+        let named = &current.configuration.secrets;
+        // Those of the document in force as well: its uplinks run until the new one is applied.
+        let mut both = self.secrets.borrow().clone();
+        both.extend(named.clone());
+        self.name(both);
+        self.files.looked_at(named).await;
+        Ok(current)
+    }
+
+    /// Names the Secrets that are followed.
+    fn name(&self, named: Secrets) {
+        self.secrets.send_if_modified(|before| {
+            let changed = *before != named;
+            *before = named;
+            changed
         });
-        match result {
+    }
+
+    /// Applies a good document; whatever is wrong with another is said everywhere, and nothing else happens. Returns
+    /// whether some document is in force.
+    pub(super) fn take(&mut self, read: Result<Current, Vec<String>>) -> bool {
+        match read {
             Ok(current) => {
                 let uplinks = current.configuration.desired.len();
-                let named = &current.configuration.secrets;
-                self.secrets.send_if_modified(|before| {
-                    let changed = before != named;
-                    before.clone_from(named);
-                    changed
-                });
+                self.name(current.configuration.secrets.clone());
                 self.ways.follow(current.configuration.desired.devices());
                 self.supervisor.apply(current.configuration.desired.clone());
                 self.current.send_replace(Arc::new(current));

@@ -64,6 +64,11 @@ pub(super) async fn drained(supervisor: &mut Supervisor, stop: &mut Drain, asked
     }
     tracing::info!("told to drain; open streams go on until the stop");
     supervisor.drain(DRAINED_MAX);
+    stopped(stop, asked).await;
+}
+
+/// Waits for the stop after a drain, at most [`DRAINED_MAX`]. Cancel safe.
+async fn stopped(stop: &mut Drain, asked: &mut watch::Receiver<Asked>) {
     tokio::select! {
         _ = stop.started() => {}
         () = asked_for(asked, Asked::Stop) => {}
@@ -91,5 +96,35 @@ pub(super) async fn shut_down(supervisor: Supervisor, mut stop: Drain) {
                 return tracing::warn!("stopped without the rest of the grace period");
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::{Instant, timeout};
+
+    use super::*;
+    use crate::base::drain::drain;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_drain_that_nobody_follows_with_a_stop_ends_by_itself_after_an_hour() {
+        let (start, (_switch, mut stop)) = (Instant::now(), drain());
+        let (_wishes, mut asked) = watch::channel(Asked::Drain);
+        stopped(&mut stop, &mut asked).await;
+        assert_eq!(start.elapsed(), DRAINED_MAX);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stop_by_signal_or_by_the_listener_ends_a_drain_at_once_and_another_drain_does_not() {
+        let (start, (switch, mut stop)) = (Instant::now(), drain());
+        let (wishes, mut asked) = watch::channel(Asked::Drain);
+        wishes.send_replace(Asked::Drain);
+        assert!(timeout(DRAINED_MAX / 2, stopped(&mut stop, &mut asked)).await.is_err(), "it is drained already");
+        wishes.send_replace(Asked::Stop);
+        stopped(&mut stop, &mut asked).await;
+        let (_wishes, mut asked) = watch::channel(Asked::Drain);
+        switch.start(Duration::ZERO);
+        stopped(&mut stop, &mut asked).await;
+        assert_eq!(start.elapsed(), DRAINED_MAX / 2);
     }
 }

@@ -259,6 +259,7 @@ impl App {
                     served: &self.served,
                     current: &self.current,
                     secrets: &named,
+                    files: &self.secrets,
                     ways: &self.ways,
                     exit_on_invalid: self.exit_on_invalid,
                 },
@@ -305,7 +306,12 @@ impl App {
                     continue;
                 }
             };
-            if !follower.take(told) && follower.exit_on_invalid {
+            let read = tokio::select! {
+                biased;
+                _ = stop.started() => return Outcome::Stopped,
+                read = follower.read(told) => read,
+            };
+            if !follower.take(read) && follower.exit_on_invalid {
                 return Outcome::ConfigurationUnusable;
             }
         }

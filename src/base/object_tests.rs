@@ -127,7 +127,13 @@ async fn an_object_is_told_as_it_is_and_as_it_becomes_and_nothing_else_is_asked_
     assert_eq!(asked.len(), 2, "{asked:?}");
     let path = "/api/v1/namespaces/cams/configmaps?";
     assert!(asked.iter().all(|(_, uri)| uri.starts_with(path) && uri.contains("metadata.name%3Duplinks")), "{asked:?}");
-    assert!(asked[1].1.contains("watch=true") && asked[1].1.contains("timeoutSeconds=60"), "{asked:?}");
+    let watched = &asked[1].1;
+    assert!(watched.contains("watch=true") && watched.contains("allowWatchBookmarks=true"), "{asked:?}");
+    let seconds = watched.split("timeoutSeconds=").nth(1).and_then(|rest| rest.split('&').next()?.parse::<u32>().ok());
+    assert!(
+        seconds.is_some_and(|seconds| (WATCH_SECONDS - WATCH_SPREAD..=WATCH_SECONDS).contains(&seconds)),
+        "{asked:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -9,8 +9,8 @@ use rustls::crypto::CryptoProvider;
 
 /// TCP and TLS to the API server; it is near.
 pub const CONNECT_MAX: Duration = Duration::from_secs(10);
-/// Longest silence on a connection: above the [`crate::base::object::WATCH_SECONDS`] after which an idle watch ends by itself.
-pub const READ_MAX: Duration = Duration::from_secs(75);
+/// Longest silence on a connection. A watch brings a bookmark each minute even when nothing changes (API concepts, watch bookmarks).
+pub const READ_MAX: Duration = Duration::from_secs(90);
 /// What kubelet sets in each container.
 const IN_CLUSTER: &str = "KUBERNETES_SERVICE_HOST";
 

@@ -42,6 +42,8 @@ struct Shared {
     namespace: String,
     dir: PathBuf,
     board: Arc<StatusBoard>,
+    /// Those that were looked at since they are followed, whatever came of it.
+    looked: watch::Sender<Named>,
     /// Those that may have files now. Held while files are written and removed, so that a late write cannot bring back what was
     /// removed.
     wanted: Mutex<BTreeSet<String>>,
@@ -51,7 +53,16 @@ impl SecretFiles {
     /// Writes the Secrets of `namespace` below `dir`; what cannot be had is said on the board.
     pub fn new(client: Client, namespace: impl Into<String>, dir: impl Into<PathBuf>, board: Arc<StatusBoard>) -> Self {
         let (namespace, dir, wanted) = (namespace.into(), dir.into(), Mutex::default());
-        Self { shared: Arc::new(Shared { client, namespace, dir, board, wanted }) }
+        let looked = watch::Sender::default();
+        Self { shared: Arc::new(Shared { client, namespace, dir, board, looked, wanted }) }
+    }
+
+    /// Resolves when each of these Secrets, which must be followed, was looked at once: its files are there, or the board says why not.
+    /// Cancel safe.
+    pub async fn looked_at(&self, named: &Named) {
+        let all = |looked: &Named| named.iter().all(|(name, keys)| looked.get(name) == Some(keys));
+        // It ends early only without a sender, which lives as long as this.
+        let _ = self.shared.looked.subscribe().wait_for(all).await;
     }
 
     /// Follows what `named` names, at most [`SECRETS_MAX`] of them. Dropping the future ends the watches and keeps the files.
@@ -62,11 +73,13 @@ impl SecretFiles {
             self.shared.board.update_config(|config| config.secrets.retain(|name, _| now.contains_key(name)));
             let beyond = now.keys().nth(SECRETS_MAX).cloned().map(|first| now.split_off(&first)).unwrap_or_default();
             watches.retain(|name, (keys, _)| now.get(name) == Some(keys));
+            self.shared.looked.send_modify(|looked| looked.retain(|name, keys| now.get(name) == Some(keys)));
             self.shared.forget(&now).await;
-            for name in beyond.keys() {
+            for (name, keys) in &beyond {
                 let sentence =
                     format!("is not followed: the configuration names more than {SECRETS_MAX}; mount them instead");
                 self.shared.trouble(name, Some(sentence));
+                self.shared.looked(name, keys);
             }
             for (name, keys) in now {
                 watches.entry(name.clone()).or_insert_with(|| {
@@ -98,17 +111,22 @@ async fn follow_one(shared: Arc<Shared>, name: String, keys: BTreeSet<String>) {
         };
         let Ok(secret) = seen else {
             shared.trouble(&name, seen.err());
+            shared.looked(&name, &keys);
             continue;
         };
         let (writer, of, needed) = (Arc::clone(&shared), name.clone(), keys.clone());
         let written = tokio::task::spawn_blocking(move || writer.write(&of, &needed, &secret)).await;
         match written.unwrap_or_else(|error| Err(io::Error::other(error))) {
-            Ok(missing) => shared.trouble(&name, missing),
+            Ok(missing) => {
+                shared.trouble(&name, missing);
+                shared.looked(&name, &keys);
+            }
             Err(error) => {
                 let dir = shared.dir.display();
                 let sentence =
                     format!("cannot be written to {dir}: {error}; the directory must be a writable volume in memory");
                 shared.trouble(&name, Some(sentence));
+                shared.looked(&name, &keys);
                 sleep(WRITE_AGAIN).await;
                 object.look();
             }
@@ -119,6 +137,10 @@ async fn follow_one(shared: Arc<Shared>, name: String, keys: BTreeSet<String>) {
 impl Shared {
     fn wanted(&self) -> MutexGuard<'_, BTreeSet<String>> {
         self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn looked(&self, name: &str, keys: &BTreeSet<String>) {
+        self.looked.send_if_modified(|looked| looked.insert(name.to_owned(), keys.clone()).as_ref() != Some(keys));
     }
 
     /// Writes the `needed` keys if all are there; else what is there, if no older version is. Returns what is missing.

@@ -32,6 +32,13 @@ fn text(site: &Site, device: &RunningCamera, remote: &str, level: &str) -> Strin
     }])
 }
 
+/// The same, whose certificate is the Secret `camera-1-tls`.
+fn by_secret(site: &Site, device: &RunningCamera, remote: &str) -> String {
+    let text = text(site, device, remote, "Administrator");
+    let files = text.lines().find(|line| line.contains("certFile")).expect("a certificate");
+    text.replace(files, "  c-camera-1: { secretName: camera-1-tls }")
+}
+
 /// A sidecar on the ConfigMap `uplinks`; with `secrets` it follows Secrets too and writes them there.
 async fn start(api: &ApiServer, secrets: Option<&Path>) -> Sidecar {
     Sidecar::start(Path::new("unused").to_owned(), |options| {
@@ -156,10 +163,7 @@ async fn secrets_that_the_configuration_names_are_followed_and_nothing_that_happ
     let (site, device, mut api) = (Site::new(&[]), camera("camera-1").await, ApiServer::start().await);
     let cloud = cloud(site.path(), &site.authority, &site.authority);
     let dir = tempfile::tempdir().expect("a directory");
-    let text = text(&site, &device, &cloud.remote("a"), "Administrator");
-    let files = text.lines().find(|line| line.contains("certFile")).expect("a certificate");
-    let text = text.replace(files, "  c-camera-1: { secretName: camera-1-tls }");
-    api.put_configmap("uplinks", &[("uplinks.yaml", &text)]);
+    api.put_configmap("uplinks", &[("uplinks.yaml", &by_secret(&site, &device, &cloud.remote("a")))]);
     let sidecar = start(&api, Some(dir.path())).await;
     trouble(&sidecar, "Secret cams/camera-1-tls: there is no such Secret").await;
     sidecar.fails("camera-1", Cause::CredentialUnreadable).await;
@@ -194,6 +198,19 @@ async fn secrets_that_the_configuration_names_are_followed_and_nothing_that_happ
     assert_eq!(sidecar.metric("onvif_uplink_config_secrets_unusable").await, 0.0);
     sidecar.stop(std::time::Duration::ZERO).await;
     assert_eq!(fs::read_dir(dir.path()).expect("there").count(), 0, "nothing is left behind");
+}
+
+#[tokio::test]
+async fn an_uplink_whose_certificate_comes_over_the_api_does_not_fail_first() {
+    let (site, device, api) = (Site::new(&[]), camera("camera-1").await, ApiServer::start().await);
+    let cloud = cloud(site.path(), &site.authority, &site.authority);
+    let dir = tempfile::tempdir().expect("a directory");
+    put(&api, "camera-1-tls", &issue(&site, "camera-1"));
+    api.put_configmap("uplinks", &[("uplinks.yaml", &by_secret(&site, &device, &cloud.remote("a")))]);
+    let sidecar = start(&api, Some(dir.path())).await;
+    sidecar.online("camera-1").await;
+    let failed = r#"onvif_uplink_connection_failures_total{"#;
+    assert!(!sidecar.page("/metrics").await.1.contains(failed), "it came up at the first attempt");
 }
 
 /// What the board says of a Secret, as soon as it says something.
