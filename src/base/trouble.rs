@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use kube::core::Status;
 
+/// The head of an answer is there within this time: the client ends what takes longer with the timeout of tower.
+pub const ANSWER_MAX: Duration = Duration::from_secs(15);
+
 /// Longest part of a sentence that comes from the server.
 const MESSAGE_MAX: usize = 300;
 
@@ -31,6 +34,9 @@ impl Trouble {
         let mut cause: &dyn std::error::Error = error;
         while let Some(deeper) = cause.source() {
             cause = deeper;
+        }
+        if cause.is::<tower::timeout::error::Elapsed>() {
+            return Self::Silent(ANSWER_MAX);
         }
         Self::Unreachable(cause.to_string().chars().take(MESSAGE_MAX).collect())
     }

@@ -4,8 +4,17 @@
 
 use std::{env, sync::Arc, time::Duration};
 
-use kube::{Client, Config, config::KubeConfigOptions};
+use bytes::Bytes;
+use http::{Request, Response};
+use kube::{
+    Client, Config,
+    client::{Body, ClientBuilder},
+    config::KubeConfigOptions,
+};
 use rustls::crypto::CryptoProvider;
+use tower::{BoxError, Service, timeout::TimeoutLayer};
+
+use crate::base::trouble::ANSWER_MAX;
 
 /// TCP and TLS to the API server; it is near.
 pub const CONNECT_MAX: Duration = Duration::from_secs(10);
@@ -59,7 +68,20 @@ pub fn with_config(mut config: Config, provider: Arc<CryptoProvider>) -> Result<
     config.reset_reader_on_write = true;
     // Up to 15 repetitions with minutes in between would hide an outage from whoever must tell it.
     config.default_retry = false;
-    Client::try_from(config).map_err(|error| ClientError::Unusable(chain(&error)))
+    let builder = ClientBuilder::try_from(config).map_err(|error| ClientError::Unusable(chain(&error)))?;
+    Ok(answered_in_time(builder))
+}
+
+/// The client whose answers begin within [`ANSWER_MAX`]. The beginning of a watch has no other deadline; an idle one has begun already.
+fn answered_in_time<S, B>(builder: ClientBuilder<S>) -> Client
+where
+    S: Service<Request<Body>, Response = Response<B>> + Send + 'static,
+    S::Future: Send + 'static,
+    S::Error: Into<BoxError>,
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    builder.with_layer(&TimeoutLayer::new(ANSWER_MAX)).build()
 }
 
 /// The error with its causes, as one sentence.
@@ -74,4 +96,25 @@ fn chain(error: &dyn std::error::Error) -> String {
         next = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::Full;
+    use k8s_openapi::api::core::v1::ConfigMap;
+    use kube::{Api, api::WatchParams};
+    use tokio::time::Instant;
+    use tower::service_fn;
+
+    use super::*;
+    use crate::base::trouble::Trouble;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_beginning_of_a_watch_that_never_comes_is_given_up() {
+        let silent = service_fn(|_| std::future::pending::<Result<Response<Full<Bytes>>, BoxError>>());
+        let api = Api::<ConfigMap>::namespaced(answered_in_time(ClientBuilder::new(silent, "cams")), "cams");
+        let start = Instant::now();
+        let error = api.watch(&WatchParams::default(), "1").await.err().expect("silence");
+        assert_eq!((Trouble::of(&error), start.elapsed()), (Trouble::Silent(ANSWER_MAX), ANSWER_MAX));
+    }
 }

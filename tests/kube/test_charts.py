@@ -19,6 +19,13 @@ def configuration(level="Administrator", port=8080):
             "certificates": {"own": {"secretName": "camera-1"}}, "certPathValidationPolicies": {"ca": {"secretName": "camera-1"}}}
 
 
+def second_device():
+    """The same with a device beside, which touches no uplink."""
+    document = configuration()
+    document["devices"].append({"name": "camera-2", "http": "http://127.0.0.1:8081", "uplinks": []})
+    return document
+
+
 @unittest.skipUnless(CHARTS.exists(), "there are no charts in this working copy")
 class Chart(ApiCase):
     """The chart of a camera, from a copy in which its dependencies are built."""
@@ -86,19 +93,32 @@ class Chart(ApiCase):
             "image": "localhost/foreign-camera:1", "pullPolicy": "Never", "securityContext": context}))
         self.reached()
 
-    def test_hot_values_restart_nothing_and_restart_only_values_do(self):
-        address = self.install()
-        self.online(address)
-        before = self.camera()
+    def test_hot_values_restart_nothing_and_restart_only_values_do_under_a_running_download(self):
+        for source in ("file", "api"):
+            with self.subTest(source=source):
+                sidecar = {"source": source} | self.image()
+                address = self.install(sidecar=sidecar)
+                since = self.online(address)["session"]["since"]
+                before = self.camera()
+                with Download(f"{self.front}/camera-1/stream.mjpeg") as download:
+                    self.upgrade_hot(address, sidecar)
+                    download.alive()
+                    after = self.camera()
+                    self.assertEqual(after["metadata"]["uid"], before["metadata"]["uid"])
+                    self.assertEqual({entry["restartCount"] for entry in states(after).values()}, {0})
+                    self.assertEqual(self.online(address)["session"]["since"], since)
+                    address = self.install(config=second_device(), sidecar=sidecar | {"log": {"level": "debug"}})
+                self.assertNotEqual(self.camera()["metadata"]["uid"], before["metadata"]["uid"])
+                self.online(address)
+                with Download(f"{self.front}/camera-1/stream.mjpeg") as download:
+                    download.alive()
+
+    def upgrade_hot(self, address, sidecar):
+        """`helm upgrade` with another device, which the kubelet brings into the pod at its next look."""
         generation = self.status(address)["generation"]
-        self.install(config=configuration("Operator"))
-        self.kubectl("annotate", "pod", before["metadata"]["name"], "refresh=now")
+        self.install(config=second_device(), sidecar=sidecar)
+        self.kubectl("annotate", "pod", self.camera()["metadata"]["name"], "refresh=now")
         wait_for("the upgrade is in force", lambda: self.status(address)["generation"] > generation)
-        after = self.camera()
-        self.assertEqual(after["metadata"]["uid"], before["metadata"]["uid"])
-        self.assertEqual({entry["restartCount"] for entry in states(after).values()}, {0})
-        self.install(sidecar={"log": {"level": "debug"}} | self.image())
-        self.assertNotEqual(self.camera()["metadata"]["uid"], before["metadata"]["uid"])
 
     def test_a_rollout_restart_brings_the_uplink_back(self):
         self.online(self.install())

@@ -1,7 +1,11 @@
 """The sidecar as part of a pod's life: the drain that a preStop hook asks for, probes without a shell, readiness by choice."""
 
-from kube import Case, Download, states
-from support import get, wait_for
+import threading
+
+from kube import Case, Download, configuration, container, states
+from support import OPENER, get, wait_for
+
+LONG = 8 << 20  # bytes of /long.bin at the camera that we did not write, which it sends in some 16 s
 
 
 class Lifecycle(Case):
@@ -36,6 +40,22 @@ class Lifecycle(Case):
                 self.assertEqual(seen["onvif-uplink"]["terminated"]["exitCode"], 0)
                 self.assertNotIn("FailedPreStopHook", self.kubectl("get", "events"))
 
+    def test_a_download_that_runs_when_the_pod_is_deleted_arrives_whole(self):
+        # A camera that goes at once ends its streams; one that waits lets them finish (docs/kubernetes.md).
+        patient = container("camera", image="foreign-camera", lifecycle={"preStop": {"sleep": {"seconds": 20}}},
+                            securityContext=self.sidecar()["securityContext"] | {"readOnlyRootFilesystem": False})
+        for native in (True, False):
+            with self.subTest(native=native):
+                sidecar = self.flags()
+                sidecar["args"] = ["25s" if argument == "5s" else argument for argument in sidecar["args"]]
+                self.online(self.camera_pod(native=native, sidecar=sidecar, neighbour=patient,
+                                            text=configuration("camera-1", port=8000), terminationGracePeriodSeconds=40))
+                self.reached()
+                with Whole(f"{self.front}/camera-1/long.bin") as download, self.last_states("camera") as seen:
+                    self.kubectl("delete", "pod", "camera", timeout=60)
+                self.assertEqual((download.length, download.error), (LONG, None))
+                self.assertEqual(seen["onvif-uplink"]["terminated"]["exitCode"], 0)
+
     def test_a_probe_by_exec_needs_no_shell(self):
         probe = {"periodSeconds": 1, "exec": {"command": ["/onvif-uplink", "healthcheck", "--admin", "127.0.0.1:9600"]}}
         address = self.camera_pod(sidecar=self.flags() | {"startupProbe": probe, "livenessProbe": probe, "readinessProbe": probe})
@@ -49,3 +69,27 @@ class Lifecycle(Case):
         self.kubectl("delete", "pod", "camera", "--grace-period=1")
         with self.assertRaisesRegex(AssertionError, "is Ready"):
             self.camera_pod(sidecar=self.flags("--ready-requires-uplink") | probe, seconds=8)
+
+
+class Whole:
+    """A download with an end, in a thread; at the end of the `with` block it is over."""
+
+    def __init__(self, url):
+        self.url, self.length, self.error = url, 0, None
+
+    def __enter__(self):
+        self.thread = threading.Thread(target=self._run)
+        self.thread.start()
+        wait_for("the download runs", lambda: self.length or self.error)
+        return self
+
+    def _run(self):
+        try:
+            with OPENER.open(self.url, timeout=15) as answer:
+                while part := answer.read1(1 << 16):
+                    self.length += len(part)
+        except OSError as error:
+            self.error = error
+
+    def __exit__(self, *_):
+        self.thread.join(60)

@@ -1,6 +1,7 @@
 """What a person sees with kubectl: Events of the pod, the status ConfigMap; and what comes back into the ConfigMap by SetUplink."""
 
 import json
+import threading
 import urllib.error
 import urllib.request
 
@@ -13,10 +14,11 @@ WRITE = ["get", "list", "watch", "patch"]
 SOAP = ('<s:Envelope xmlns:s="http://www.w3.org/2003/05/soap-envelope" xmlns:u="http://www.onvif.org/ver10/uplink/wsdl"><s:Body>'
         "{}</s:Body></s:Envelope>")
 SECOND = f"{UPLINK}-second"
+SETS = 6  # uplinks that are set while somebody else edits
 
 
-def set_uplink(level):
-    return SOAP.format(f"<u:SetUplink><u:Configuration><u:RemoteAddress>{SECOND}</u:RemoteAddress><u:CertificateID>camera-1"
+def set_uplink(level, remote=SECOND):
+    return SOAP.format(f"<u:SetUplink><u:Configuration><u:RemoteAddress>{remote}</u:RemoteAddress><u:CertificateID>camera-1"
                        f"</u:CertificateID><u:UserLevel>{level}</u:UserLevel><u:CertPathValidationPolicyID>ca"
                        "</u:CertPathValidationPolicyID></u:Configuration></u:SetUplink>")
 
@@ -59,6 +61,26 @@ class Seen(ApiCase):
         self.edit("devices: []")
         wait_for("no uplinks", lambda: states() == [])
 
+    def test_the_annotation_of_the_pod_is_one_line_and_needs_a_rule_of_its_own(self):
+        self.online(self.api_pod("--status-annotation"))
+        missing = "resources: [pods], verbs: [patch]"
+        wait_for("the sentence gives the rule", lambda: missing in self.kubectl("logs", "camera", "-c", "onvif-uplink"))
+        self.reached()
+        self.grant(rule("configmaps", "uplinks"), rule("pods", verbs=["patch"]))
+
+        def line():
+            return self.object("pod", "camera")["metadata"].get("annotations", {}).get("onvif-uplink/status")
+        self.assertEqual(wait_for("the annotation", line, 60), "1 of 1 uplinks Online")
+
+    def test_a_certificate_that_ends_soon_is_an_event(self):
+        address = self.api_pod("--events", "pod", rules=[rule("configmaps", "uplinks"), EVENTS])
+        self.online(address)
+        self.pki.leaf("camera-1", "/CN=camera-1", "DNS:camera-1", "clientAuth", days=5)
+        self.secret("camera-1", self.pair("camera-1"))
+        self.refresh()
+        line = wait_for("CertificateExpiring", lambda: [one for one in self.describe().splitlines() if "CertificateExpiring" in one], 60)[0]
+        self.assertRegex(line, r"Warning +CertificateExpiring .*camera-1 .*the client certificate ends in [45] d; issue a new one")
+
 
 class WriteBack(ApiCase):
     def soap(self, body):
@@ -91,12 +113,59 @@ class WriteBack(ApiCase):
         self.assertEqual(status, 200, answer)
         self.assertNotIn(SECOND, self.document())
 
+    def edit_by_hand(self, number):
+        """As `kubectl edit` does: reads, changes one line, and writes only what it read; anew when somebody was faster."""
+        path = f"/api/v1/namespaces/{self.namespace}/configmaps/uplinks"
+        while True:
+            map_ = json.loads(self.client.ask("GET", path)[1])
+            map_["data"]["uplinks.yaml"] = f"# by hand {number}\n" + map_["data"]["uplinks.yaml"]
+            status, answer = self.client.ask("PUT", path, map_, "application/json")
+            if status == 200:
+                return
+            self.assertEqual(status, 409, answer)
+
+    def test_two_writers_of_one_key_lose_no_edit_of_each_other(self):
+        self.online(self.api_pod("--write-back", rules=[rule("configmaps", "uplinks", verbs=WRITE)]))
+        done, failed = threading.Event(), []
+
+        def by_hand():
+            number = 0
+            try:
+                while not done.is_set():
+                    self.edit_by_hand(number)
+                    number += 1
+            except (OSError, AssertionError) as error:
+                failed.append(error)
+            self.edits = number
+
+        thread = threading.Thread(target=by_hand)
+        thread.start()
+        try:
+            answers = {remote: self.soap(set_uplink("Administrator", remote)) for remote in (f"{UPLINK}-{number}" for number in range(SETS))}
+        finally:
+            done.set()
+            thread.join(30)
+        self.assertEqual(failed, [])
+        text = self.document()
+        self.assertGreater(self.edits, SETS, "there was no contention")
+        self.assertEqual([number for number in range(self.edits) if f"# by hand {number}\n" not in text], [])
+        for remote, (status, answer) in answers.items():
+            with self.subTest(remote=remote):
+                # One that lost against the other each time says so, and is not written.
+                self.assertEqual(remote in text, status == 200, answer)
+        self.assertIn(200, [status for status, _ in answers.values()])
+        # The last one who wrote owns the key.
+        status, answer = self.soap(set_uplink("Administrator"))
+        self.assertEqual(status, 200, answer)
+        fields = json.loads(self.client.ask("GET", f"/api/v1/namespaces/{self.namespace}/configmaps/uplinks")[1])["metadata"]["managedFields"]
+        self.assertIn("onvif-uplink-config", [entry["manager"] for entry in fields])
+
     def test_it_is_refused_without_the_flag_and_without_the_right(self):
         for flags, word in ((), "--write-back"), (("--write-back",), "patch"):
             with self.subTest(flags=flags):
                 self.online(self.api_pod(*flags))
                 before = self.document()
-                status, answer = self.soap(set_uplink("User"))
+                status, answer = self.soap(set_uplink("Administrator"))
                 self.assertNotEqual(status, 200)
                 self.assertIn(word, answer)
                 self.assertEqual(self.document(), before)
