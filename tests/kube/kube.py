@@ -232,6 +232,35 @@ class Download:
         self.thread.join(20)
 
 
+class Asking:
+    """Asks for pictures one after the other in a thread while the `with` block runs; `lost` are those that did not come."""
+
+    def __init__(self, picture):
+        self.picture, self.count, self.lost, self._stop = picture, 0, [], threading.Event()
+
+    def __enter__(self):
+        self.thread = threading.Thread(target=self._run)
+        self.thread.start()
+        return self
+
+    def _run(self):
+        while not self._stop.is_set():
+            try:
+                self.picture()
+                self.count += 1
+            except (OSError, AssertionError) as error:
+                self.lost.append(error)
+
+    def more(self):
+        """Waits until some more have come."""
+        before = self.count
+        wait_for("more pictures", lambda: self.count > before + 5)
+
+    def __exit__(self, *_):
+        self._stop.set()
+        self.thread.join(20)
+
+
 class LastStates(dict):
     """Container -> the last state that was seen of it while the `with` block ran."""
 

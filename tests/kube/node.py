@@ -19,7 +19,8 @@ from support import ROOT, TARGET, Pki, get, wait_for
 
 BIN = (TARGET / "tools" / "bin").resolve()
 PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kubectl", "containerd",
-            "containerd-shim-runc-v2", "ctr", "crane", "helm")
+            "containerd-shim-runc-v2", "ctr", "crane", "helm", "helm3", "cert-manager")
+DEFINITIONS = BIN.parent / "share" / "cert-manager"
 # Of the working copy: two of them do not disturb each other, and a later run of this one finds what an earlier one left.
 NAME = "ou-kube-" + hashlib.sha256(str(ROOT).encode()).hexdigest()[:6]
 HOME = pathlib.Path("/tmp") / NAME  # short: the path of a socket has at most 107 bytes
@@ -152,7 +153,7 @@ class Node:
 
     def stop(self):
         """Ends in an order that leaves kubelet no work; `sweep` takes what does not end."""
-        for name in ("kubelet", "kube-scheduler", "kube-controller-manager", "kube-apiserver", "etcd"):
+        for name in ("cert-manager", "kubelet", "kube-scheduler", "kube-controller-manager", "kube-apiserver", "etcd"):
             if name in self.processes:
                 self.kill(name)
 
@@ -218,6 +219,7 @@ class Node:
             "kube-controller-manager": [
                 BIN / "kube-controller-manager", *managers, f"--service-account-private-key-file={etc}/sa.key",
                 f"--root-ca-file={etc}/ca.crt"],
+            "cert-manager": [BIN / "cert-manager", "--kubeconfig=admin.conf"],
             "kube-scheduler": [BIN / "kube-scheduler", *managers],
             "containerd": [BIN / "containerd", "-c", "containerd.toml"],
             "kubelet": [BIN / "kubelet", "--kubeconfig=node.conf", "--config=kubelet.yaml", f"--root-dir={HOME}/kubelet",

@@ -2,21 +2,14 @@
 
 import json
 import shutil
-import unittest
 
-from api import ApiCase
-from kube import GATEWAY, NODE, UPLINK, Case, Download, states
-from support import ROOT, wait_for
+from charts import CHARTS, GATEWAY_RELEASE, ChartCase, configuration
+from kube import GATEWAY, NODE, Case, Download, states
+from support import wait_for
 
-CHARTS = ROOT / "charts"
-# Operators of others that a node of the tests does not have; what they define is checked offline (tests/charts).
+# Operators of others that a node of the tests does not have; what they define is checked offline (tests/charts), and cert-manager's in a
+# test of its own.
 FOREIGN = ("monitoring.coreos.com/", "cert-manager.io/")
-
-
-def configuration(level="Administrator", port=8080):
-    return {"devices": [{"name": "camera-1", "http": f"http://127.0.0.1:{port}", "uplinks": [
-                {"remoteAddress": UPLINK, "certificateID": "own", "userLevel": level, "certPathValidationPolicyID": "ca"}]}],
-            "certificates": {"own": {"secretName": "camera-1"}}, "certPathValidationPolicies": {"ca": {"secretName": "camera-1"}}}
 
 
 def second_device():
@@ -26,43 +19,7 @@ def second_device():
     return document
 
 
-@unittest.skipUnless(CHARTS.exists(), "there are no charts in this working copy")
-class Chart(ApiCase):
-    """The chart of a camera, from a copy in which its dependencies are built."""
-
-    def setUp(self):
-        super().setUp()
-        self.charts = self.dir / "charts"
-        shutil.copytree(CHARTS, self.charts, ignore=shutil.ignore_patterns("*.tgz"))
-        self.identity("camera-1")
-
-    def values(self, config=None, sidecar=None, **more):
-        image = {"repository": "localhost/onvif-uplink", "tag": "1", "pullPolicy": "Never"}
-        values = {"config": config or configuration(), "sidecar": {"image": image} | (sidecar or {}), "hostAliases": self.aliases,
-                  "test": {"hostAliases": self.aliases}} | more
-        file = self.dir / "values.json"
-        file.write_text(json.dumps(values))
-        return file
-
-    def chart(self, name):
-        self.helm("dependency", "build", self.charts / name)
-        return self.charts / name
-
-    def install(self, *flags, **values):
-        """Installs or upgrades the release `cam` and waits until all is Ready; returns the address of its pod."""
-        self.helm("upgrade", "--install", "cam", self.chart("onvif-uplink"), "--values", self.values(**values), "--wait",
-                  "--timeout=60s", *flags)
-        return self.camera()["status"]["podIP"]
-
-    def camera(self):
-        """The one pod of the release that is not about to end."""
-        def pods():
-            listed = self.kubectl("get", "pods", "-l", "app.kubernetes.io/instance=cam", "-o", "json")
-            items = [pod for pod in json.loads(listed)["items"] if "deletionTimestamp" not in pod["metadata"]
-                     and pod["metadata"].get("ownerReferences") and pod["status"].get("podIP")]
-            return len(items) == 1 and items
-        return wait_for("one pod of the release", pods)[0]
-
+class Chart(ChartCase):
     def test_it_installs_the_emulator_passes_helm_test_and_goes_without_a_trace(self):
         self.online(self.install())
         self.reached()
@@ -82,9 +39,6 @@ class Chart(ApiCase):
     def test_the_plain_container_serves_as_well(self):
         self.online(self.install(sidecar={"mode": "container"} | self.image()))
         self.reached()
-
-    def image(self):
-        return {"image": {"repository": "localhost/onvif-uplink", "tag": "1", "pullPolicy": "Never"}}
 
     def test_a_camera_that_we_did_not_write_stands_beside_the_sidecar(self):
         context = {"allowPrivilegeEscalation": False, "runAsNonRoot": True, "capabilities": {"drop": ["ALL"]},
@@ -147,21 +101,28 @@ class Chart(ApiCase):
         pair = self.pair("cloud")
         self.secret("cloud-tls", {name: pair[name] for name in ("tls.crt", "tls.key")})
         self.secret("cloud-clients", {"ca.crt": pair["ca.crt"]})
-        # No balancer gives an address to a Service here, and Helm would wait for one.
-        values = {"tls": {"existingSecret": "cloud-tls"}, "clientCA": {"existingSecret": "cloud-clients"}, "front": {"open": True},
-                  "service": {"type": "ClusterIP"}} | self.image()
-        file = self.dir / "cloud.json"
-        file.write_text(json.dumps(values))
-        self.helm("upgrade", "--install", "cloud", self.chart("onvif-uplink-gateway"), "--values", file, "--wait", "--timeout=60s")
-        pods = json.loads(self.kubectl("get", "pods", "-l", "app.kubernetes.io/instance=cloud", "-o", "json"))["items"]
-        address = pods[0]["status"]["podIP"]
-        self.front, self.aliases = f"http://{address}:8800", [{"ip": address, "hostnames": [GATEWAY]}]
+        self.install_gateway(tls={"existingSecret": "cloud-tls"}, clientCA={"existingSecret": "cloud-clients"})
         self.online(self.install())
         self.reached()
-        self.helm("uninstall", "cloud", "--wait", "--timeout=60s")
+        self.helm("uninstall", GATEWAY_RELEASE, "--wait", "--timeout=60s")
 
 
-@unittest.skipUnless(CHARTS.exists(), "there are no charts in this working copy")
+class HelmThree(ChartCase):
+    HELM = "helm3"
+
+    def test_it_installs_upgrades_tests_and_uninstalls_the_same_charts(self):
+        self.assertRegex(self.helm("version", "--short"), r"^v3\.")
+        self.online(self.install())
+        before = self.camera()["metadata"]["uid"]
+        address = self.install(config=second_device())
+        self.assertEqual(self.camera()["metadata"]["uid"], before, "hot values restart nothing")
+        self.online(address)
+        self.reached()
+        self.helm("test", "cam", "--timeout=40s")
+        self.helm("uninstall", "cam", "--wait", "--timeout=60s")
+        self.assertEqual(self.kubectl("get", "deployments,roles,rolebindings,configmaps", "-l", "app.kubernetes.io/instance=cam", "-o", "name"), "")
+
+
 class DryRun(Case):
     def test_the_api_server_takes_everything_that_the_charts_render(self):
         charts = self.dir / "charts"

@@ -2,9 +2,8 @@
 death of its neighbour and its own end."""
 
 import json
-import threading
 
-from kube import NODE, Case, Download, camera, configuration, container, named, states
+from kube import NODE, Asking, Case, Download, camera, configuration, container, named, states
 from support import wait_for
 
 
@@ -79,32 +78,16 @@ class Sidecar(Case):
     def test_a_rotated_certificate_takes_effect_without_a_lost_request(self):
         address = self.camera_pod()
         before = self.online(address)
-        lost, stop, asked = [], threading.Event(), [0]
-
-        def ask():
-            while not stop.is_set():
-                try:
-                    self.picture()
-                    asked[0] += 1
-                except (OSError, AssertionError) as error:
-                    lost.append(error)
-
         self.reached()
-        thread = threading.Thread(target=ask)
-        thread.start()
-        try:
+        with Asking(self.picture) as asking:
             self.pki.leaf("camera-1", "/CN=camera-1", "DNS:camera-1", "clientAuth", days=60)
             self.secret("camera-1", self.pair("camera-1"))
             self.refresh()
             after = wait_for("the new certificate is used", lambda: (entry := self.online(address))
                              and entry["certificateExpiry"] != before["certificateExpiry"] and entry, 60)
-            count = asked[0]
-            wait_for("more requests", lambda: asked[0] > count + 5)
-        finally:
-            stop.set()
-            thread.join(20)
+            asking.more()
         self.assertNotEqual(after["session"]["since"], before["session"]["since"])
-        self.assertEqual(lost, [], f"of {asked[0]} requests")
+        self.assertEqual(asking.lost, [], f"of {asking.count} requests")
 
     def test_a_killed_camera_leaves_the_uplink_up_and_is_reached_again(self):
         address = self.camera_pod()
