@@ -26,6 +26,13 @@ pub struct Draining {
     pub deadline: Instant,
 }
 
+impl Draining {
+    /// Time until the deadline; none after it.
+    pub fn left(self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
+    }
+}
+
 /// A connected pair.
 pub fn drain() -> (DrainSwitch, Drain) {
     let (sender, receiver) = watch::channel(None);

@@ -180,8 +180,7 @@ impl Runner {
             }
         }
         if let Some(draining) = self.draining {
-            let grace = draining.deadline.saturating_duration_since(Instant::now());
-            self.switches.values().for_each(|switch| switch.start(grace));
+            self.switches.values().for_each(|switch| switch.start(draining.left()));
         }
         self.publish();
     }
@@ -295,12 +294,13 @@ impl Runner {
         });
     }
 
-    /// Starts the drain of the current session; it goes on as one of the old ones.
+    /// Starts the drain of the current session; it goes on as one of the old ones. Within a drain of the uplink it has as long as that,
+    /// which may be longer than a session that has a successor.
     fn retire(&mut self) {
         let old = self.current.take();
         if let Some(switch) = old.and_then(|old| self.switches.get(&old.id)) {
             tracing::info!("the session drains");
-            switch.start(self.parts.grace);
+            switch.start(self.draining.map_or(self.parts.grace, Draining::left));
         }
     }
 

@@ -143,6 +143,28 @@ async fn a_drain_is_forced_at_its_deadline() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_drain_with_a_period_of_its_own_lets_a_stream_go_on_beyond_that_of_the_process() {
+    let (mut world, cloud) = online().await;
+    let request = tokio::spawn(async move { cloud.get(100).await });
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    world.supervisor.drain(Duration::from_secs(3600));
+    assert_eq!(request.await.expect("ran").expect("not cut"), "80");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_after_such_a_drain_is_forced_at_the_period_of_the_process() {
+    let (mut world, cloud) = online().await;
+    let request = tokio::spawn(async move { cloud.get(1000).await });
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    world.supervisor.drain(Duration::from_secs(3600));
+    tokio::time::sleep(Duration::from_secs(100)).await;
+    let start = Instant::now();
+    world.supervisor.shutdown().await;
+    assert!((20..=22).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
+    assert!(request.await.expect("ran").is_err());
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_uplink_comes_back_while_its_old_runner_drains() {
     let (mut world, cloud) = online().await;
     let request = tokio::spawn(async move { cloud.get(10).await });

@@ -25,6 +25,8 @@ TOOLS = pathlib.Path(os.environ.get("KUBE_TOOLS", TARGET / "tools" / "bin"))
 SCHEMAS = TARGET / "charts" / "kubernetes-validate-1.37.0"
 CHARTS = {name: ROOT / "charts" / name for name in ("onvif-uplink", "onvif-uplink-gateway", "examples/recorder")}
 OVERLAYS = sorted((ROOT / "manifests" / "overlays").iterdir())
+# What both Helms are told of the cluster; each assumes another one by itself.
+CLUSTER = ("--kube-version", "1.37.0")
 # Kinds of operators, whose schemas Kubernetes does not have.
 FOREIGN = {"PodMonitor", "PrometheusRule", "Certificate"}
 
@@ -68,6 +70,10 @@ def objects(text):
     return [document for document in yaml.safe_load_all(text) if document]
 
 
+def in_order(documents):
+    return sorted(documents, key=lambda one: (one["kind"], one["metadata"]["name"]))
+
+
 def configurations(documents):
     """The configurations in ConfigMaps, and the Secrets that the pods mount for them."""
     for document in documents:
@@ -101,6 +107,14 @@ class Rendered(unittest.TestCase):
             with self.subTest(chart=chart.name, values=values and values.name):
                 run(tool("helm"), "lint", "--strict", chart, *(["--values", values] if values else []))
 
+    def test_helm_3_renders_the_same_and_finds_nothing_either(self):
+        for chart, values in examples():
+            with self.subTest(chart=chart.name, values=values and values.name):
+                files = ["--values", values] if values else []
+                run(tool("helm3"), "lint", "--strict", *CLUSTER, chart, *files)
+                text = run(tool("helm3"), "template", "cam", chart, "--namespace", "cameras", *CLUSTER, *files)
+                self.assertEqual(in_order(objects(text)), in_order(objects(render(chart, *CLUSTER, values=values))))
+
     def test_the_configuration_of_each_example_is_good_for_the_program(self):
         seen = 0
         documents = [objects(render(chart, values=values)) for chart, values in examples()] + [kustomize(o) for o in OVERLAYS]
@@ -115,7 +129,7 @@ class Rendered(unittest.TestCase):
 
     def test_arguments_of_each_sidecar_and_gateway_are_known_to_the_program(self):
         """`--help` is added: the program reads all that stands before it and starts nothing."""
-        known = {name: run(BINARY, name, "--help") for name in ("run", "gateway", "camera", "check")}
+        known = {name: run(BINARY, name, "--help") for name in ("run", "gateway", "camera", "check", "fetch")}
         documents = [objects(render(chart, values=values)) for chart, values in examples()] + [kustomize(o) for o in OVERLAYS]
         seen = 0
         for spec in (spec for rendered in documents for spec in pods(rendered)):

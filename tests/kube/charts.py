@@ -4,7 +4,7 @@ import json
 import shutil
 
 from api import ApiCase
-from kube import GATEWAY, UPLINK, NODE
+from kube import GATEWAY, NODE, UPLINK
 from support import ROOT, wait_for
 
 CHARTS = ROOT / "charts"
