@@ -133,12 +133,14 @@ impl<'n> Cursor<'n> {
             return errors.expected(self, "a map");
         }
         let entries = self.entries(errors);
+        let mut meant = Vec::new();
         for (name, at, cursor) in &entries {
             if !known.contains(name) {
                 errors.add(*at, &cursor.path, unknown_key(name, known));
+                meant.extend(near(name, known));
             }
         }
-        Some(Fields { at: self.node.at, path: self.path.clone(), entries })
+        Some(Fields { at: self.node.at, path: self.path.clone(), entries, meant })
     }
 
     fn join(&self, key: &str) -> String {
@@ -154,6 +156,8 @@ pub(super) struct Fields<'n> {
     /// Its path.
     pub(super) path: String,
     entries: Vec<(&'n str, Position, Cursor<'n>)>,
+    /// Keys that unknown ones were most likely meant to be. That these are missing needs no second error, which would come first.
+    meant: Vec<&'static str>,
 }
 
 impl<'n> Fields<'n> {
@@ -165,7 +169,7 @@ impl<'n> Fields<'n> {
     /// The value of a key that must be there.
     pub(super) fn required(&self, key: &str, errors: &mut Errors) -> Option<&Cursor<'n>> {
         let found = self.optional(key);
-        if found.is_none() {
+        if found.is_none() && !self.meant.contains(&key) {
             errors.add(self.at, &self.path, format!("`{key}` is missing"));
         }
         found

@@ -161,7 +161,6 @@ certificates:
     let expected = [
         "2:11: devices[0].name: a device name has lower-case letters",
         "3:11: devices[0].http: `192.0.2.1` is not a loopback address",
-        "5:9: devices[0].uplinks[0]: `remoteAddress` is missing",
         "5:9: devices[0].uplinks[0].remoteAdress: unknown key; did you mean `remoteAddress`?",
         "6:24: devices[0].uplinks[0].certificateID: there is no `d` under certificates; did you mean `c`?",
         "7:20: devices[0].uplinks[0].userLevel: expected a text, but found a number; if it is meant, put it in quotes: \"7\"",
@@ -197,7 +196,7 @@ fn each_single_mistake_is_told_with_its_place() {
         ),
         ("    uplinks:", "    rtspVia: bridge\n    uplinks:", "4:14: devices[0].rtspVia: the bridge needs the address"),
         ("  c: {", "  '1c': {", "6:24: devices[0].uplinks[0].certificateID: there is no `c`"),
-        ("devices:", "device:", "1:1: `devices` is missing"),
+        ("devices:", "device:", "1:1: device: unknown key; did you mean `devices`?"),
         ("certFile: tls.crt, keyFile: /k/tls.key", "secretName: S", "9:20: certificates.c.secretName: `S` is no name"),
     ] {
         let text = GOOD.replace(from, to);

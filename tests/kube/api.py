@@ -57,8 +57,9 @@ class ApiCase(Case):
                    named("RoleBinding", "camera", "rbac.authorization.k8s.io/v1", subjects=[subject],
                          roleRef={"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "camera"}))
 
-    def api_pod(self, *arguments, devices=("camera-1",), rules=None, text=None, token=None, mounts=(), volumes=(), environment=()):
-        """The pod `camera`, whose sidecar follows the ConfigMap `uplinks`; returns its address. `token`: the volume it comes from."""
+    def api_pod(self, *arguments, devices=("camera-1",), rules=None, text=None, token=None, mounts=(), volumes=(), environment=(),
+                name="camera"):
+        """The pod `name`, whose sidecar follows the ConfigMap `uplinks`; returns its address. `token`: the volume it comes from."""
         self.devices = devices
         self.grant(*(rules if rules is not None else [rule("configmaps", "uplinks")]))
         for device in devices:
@@ -71,8 +72,8 @@ class ApiCase(Case):
             ("POD_NAME", "metadata.name"), ("POD_NAMESPACE", "metadata.namespace"), ("POD_UID", "metadata.uid")))]
         spec = self.spec(sidecar=sidecar, serviceAccountName="camera")
         spec["volumes"] = [*spec["volumes"][1:], token or projected(), *volumes]
-        self.pod("camera", spec.pop("containers"), **spec)
-        return self.ready("camera")
+        self.pod(name, spec.pop("containers"), **spec)
+        return self.ready(name)
 
     def edit(self, text):
         """One accepted patch of the document, as quickly as may be."""

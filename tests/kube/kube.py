@@ -4,6 +4,7 @@ Every namespace enforces the restricted Pod Security Standard, so all that runs 
 """
 
 import contextlib
+import http.client
 import itertools
 import json
 import pathlib
@@ -195,6 +196,10 @@ class Case(unittest.TestCase):
         return wait_for(f"a picture of {device}", lambda: self.picture(device))
 
 
+# What becomes of a download whose connection ends in its middle.
+BROKEN = (OSError, http.client.HTTPException)
+
+
 class Download:
     """An endless MJPEG download through the gateway in a thread; ends with the `with` block, and must be whole until then."""
 
@@ -217,7 +222,7 @@ class Download:
                     if not part:
                         raise OSError("the stream ended")
                     self.bytes += len(part)
-        except OSError as error:
+        except BROKEN as error:
             self.error = error
 
     def alive(self):

@@ -74,13 +74,17 @@ class Chart(ChartCase):
         self.kubectl("annotate", "pod", self.camera()["metadata"]["name"], "refresh=now")
         wait_for("the upgrade is in force", lambda: self.status(address)["generation"] > generation)
 
-    def test_a_rollout_restart_brings_the_uplink_back(self):
+    def test_a_rollout_restart_brings_the_uplink_back_and_does_not_touch_another_pod(self):
         self.online(self.install())
+        # Another device, in a pod beside.
+        self.online(self.camera_pod("other", devices=("camera-2",)), "camera-2")
         before = self.camera()["metadata"]["uid"]
-        self.kubectl("rollout", "restart", "deployment", "-l", "app.kubernetes.io/instance=cam")
-        wait_for("another pod", lambda: self.camera()["metadata"]["uid"] != before, 60)
-        self.online(wait_for("its address", lambda: self.camera()["status"]["podIP"]), seconds=60)
-        self.reached()
+        with Download(f"{self.front}/camera-2/stream.mjpeg") as download:
+            self.kubectl("rollout", "restart", "deployment", "-l", "app.kubernetes.io/instance=cam")
+            wait_for("another pod", lambda: self.camera()["metadata"]["uid"] != before, 60)
+            self.online(wait_for("its address", lambda: self.camera()["status"]["podIP"]), seconds=60)
+            self.reached()
+            download.alive()
 
     def test_over_the_api_the_charts_own_role_is_enough(self):
         address = self.install(sidecar={"source": "api", "secrets": {"mode": "api"}} | self.image())

@@ -2,7 +2,7 @@
 
 import threading
 
-from kube import Case, Download, configuration, container, states
+from kube import BROKEN, Case, Download, configuration, container, states
 from support import OPENER, get, wait_for
 
 LONG = 8 << 20  # bytes of /long.bin at the camera that we did not write, which it sends in some 16 s
@@ -40,21 +40,39 @@ class Lifecycle(Case):
                 self.assertEqual(seen["onvif-uplink"]["terminated"]["exitCode"], 0)
                 self.assertNotIn("FailedPreStopHook", self.kubectl("get", "events"))
 
-    def test_a_download_that_runs_when_the_pod_is_deleted_arrives_whole(self):
-        # A camera that goes at once ends its streams; one that waits lets them finish (docs/kubernetes.md).
-        patient = container("camera", image="foreign-camera", lifecycle={"preStop": {"sleep": {"seconds": 20}}},
+    def long_pod(self, seconds=20, **fields):
+        """A pod whose camera sends `/long.bin` and waits so long before it ends; a camera that goes at once ends its streams."""
+        patient = container("camera", image="foreign-camera", lifecycle={"preStop": {"sleep": {"seconds": seconds}}},
                             securityContext=self.sidecar()["securityContext"] | {"readOnlyRootFilesystem": False})
+        self.online(self.camera_pod(neighbour=patient, text=configuration("camera-1", port=8000), terminationGracePeriodSeconds=40, **fields))
+        self.reached()
+
+    def test_a_download_that_runs_when_the_pod_is_deleted_arrives_whole(self):
         for native in (True, False):
             with self.subTest(native=native):
                 sidecar = self.flags()
                 sidecar["args"] = ["25s" if argument == "5s" else argument for argument in sidecar["args"]]
-                self.online(self.camera_pod(native=native, sidecar=sidecar, neighbour=patient,
-                                            text=configuration("camera-1", port=8000), terminationGracePeriodSeconds=40))
-                self.reached()
+                self.long_pod(native=native, sidecar=sidecar)
                 with Whole(f"{self.front}/camera-1/long.bin") as download, self.last_states("camera") as seen:
                     self.kubectl("delete", "pod", "camera", timeout=60)
                 self.assertEqual((download.length, download.error), (LONG, None))
                 self.assertEqual(seen["onvif-uplink"]["terminated"]["exitCode"], 0)
+
+    def test_a_drain_by_prestop_takes_no_new_requests_and_lets_a_download_arrive_whole(self):
+        # The hook of a native sidecar runs at the beginning of the end, its stop comes after the camera's end: longer than its grace period.
+        hook = {"lifecycle": {"preStop": {"httpGet": {"path": "/drain", "port": 9600}}}}
+        self.long_pod(sidecar=self.flags("--drain-endpoint") | hook)
+        with Whole(f"{self.front}/camera-1/long.bin") as download:
+            self.kubectl("delete", "pod", "camera", "--wait=false")
+            wait_for("new requests are refused", self.refused)
+            self.assertLess(download.length, LONG, "it still runs")
+        self.assertEqual((download.length, download.error), (LONG, None))
+
+    def refused(self):
+        try:
+            self.picture()
+        except OSError:
+            return True
 
     def test_a_probe_by_exec_needs_no_shell(self):
         probe = {"periodSeconds": 1, "exec": {"command": ["/onvif-uplink", "healthcheck", "--admin", "127.0.0.1:9600"]}}
@@ -88,7 +106,7 @@ class Whole:
             with OPENER.open(self.url, timeout=15) as answer:
                 while part := answer.read1(1 << 16):
                     self.length += len(part)
-        except OSError as error:
+        except BROKEN as error:
             self.error = error
 
     def __exit__(self, *_):

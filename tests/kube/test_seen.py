@@ -6,7 +6,7 @@ import urllib.error
 import urllib.request
 
 from api import ApiCase, rule
-from kube import UPLINK, configuration
+from kube import TLS, UPLINK, configuration
 from support import OPENER, wait_for
 
 EVENTS = {"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create", "patch"]}
@@ -17,9 +17,9 @@ SECOND = f"{UPLINK}-second"
 SETS = 6  # uplinks that are set while somebody else edits
 
 
-def set_uplink(level, remote=SECOND):
-    return SOAP.format(f"<u:SetUplink><u:Configuration><u:RemoteAddress>{remote}</u:RemoteAddress><u:CertificateID>camera-1"
-                       f"</u:CertificateID><u:UserLevel>{level}</u:UserLevel><u:CertPathValidationPolicyID>ca"
+def set_uplink(level, remote=SECOND, device="camera-1", policy="ca"):
+    return SOAP.format(f"<u:SetUplink><u:Configuration><u:RemoteAddress>{remote}</u:RemoteAddress><u:CertificateID>{device}"
+                       f"</u:CertificateID><u:UserLevel>{level}</u:UserLevel><u:CertPathValidationPolicyID>{policy}"
                        "</u:CertPathValidationPolicyID></u:Configuration></u:SetUplink>")
 
 
@@ -37,6 +37,14 @@ class Seen(ApiCase):
         self.kubectl("delete", "pod", "gateway", "--grace-period=1", "--wait=false")
         line = wait_for("UplinkOffline", lambda: [line for line in self.describe().splitlines() if "UplinkOffline" in line])[0]
         self.assertIn("Warning", line)
+
+    def test_a_bad_edit_is_told_by_its_first_error_with_line_key_and_mend(self):
+        address = self.api_pod("--events", "pod", rules=[rule("configmaps", "uplinks"), EVENTS])
+        self.online(address)
+        self.edit("devices:\n  - name: camera-1\n    htpp: http://127.0.0.1:8080\n    uplinks: []\n")
+        told = wait_for("ConfigurationRefused", lambda: [one for one in self.describe().splitlines() if "ConfigurationRefused" in one])[0]
+        self.assertIn(f"{self.namespace}/uplinks/uplinks.yaml:3:5: devices[0].htpp: unknown key; did you mean `http`?; "
+                      "the last good one stays in force", told)
 
     def test_a_role_without_events_costs_nothing_but_the_events(self):
         address = self.api_pod("--events", "pod")
@@ -83,9 +91,9 @@ class Seen(ApiCase):
 
 
 class WriteBack(ApiCase):
-    def soap(self, body):
+    def soap(self, body, device="camera-1"):
         """Status and answer of the uplink configuration service, through gateway and uplink."""
-        request = urllib.request.Request(f"{self.front}/camera-1/onvif/uplink_service", body.encode(),
+        request = urllib.request.Request(f"{self.front}/{device}/onvif/uplink_service", body.encode(),
                                          {"Content-Type": "application/soap+xml; charset=utf-8"})
         try:
             with OPENER.open(request, timeout=15) as answer:
@@ -159,6 +167,35 @@ class WriteBack(ApiCase):
         self.assertEqual(status, 200, answer)
         fields = json.loads(self.client.ask("GET", f"/api/v1/namespaces/{self.namespace}/configmaps/uplinks")[1])["metadata"]["managedFields"]
         self.assertIn("onvif-uplink-config", [entry["manager"] for entry in fields])
+
+    def test_two_sidecars_of_one_configmap_lose_no_change_of_each_other(self):
+        # Each has the certificate of one device only, and so brings up that one.
+        document = json.loads(configuration("camera-1", "camera-2"))
+        document["devices"][1]["uplinks"][0]["certPathValidationPolicyID"] = "ca-2"
+        document["certPathValidationPolicies"]["ca-2"] = {"trustAnchorFiles": [f"{TLS}/camera-2/ca.crt"]}
+        policies = {"camera-1": "ca", "camera-2": "ca-2"}
+        for device in policies:
+            address = self.api_pod("--write-back", name=device, devices=(device,), text=json.dumps(document),
+                                   rules=[rule("configmaps", "uplinks", verbs=WRITE)])
+            self.online(address, device)
+        answers = {}
+
+        def change(device):
+            for number in range(SETS):
+                remote = f"{UPLINK}-{device}-{number}"
+                answers[remote] = self.soap(set_uplink("Administrator", remote, device, policies[device]), device)
+
+        threads = [threading.Thread(target=change, args=(device,)) for device in policies]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(120)
+        text = self.document()
+        self.assertEqual(len(answers), 2 * SETS)
+        for remote, (status, answer) in answers.items():
+            with self.subTest(remote=remote):
+                self.assertEqual(remote in text, status == 200, answer)
+        self.assertGreater([status for status, _ in answers.values()].count(200), SETS)
 
     def test_it_is_refused_without_the_flag_and_without_the_right(self):
         for flags, word in ((), "--write-back"), (("--write-back",), "patch"):
