@@ -176,6 +176,18 @@ certificates:
 }
 
 #[test]
+fn a_whole_object_of_kubernetes_is_one_error_that_says_what_was_meant() {
+    let text = "apiVersion: v1\nkind: ConfigMap\nmetadata: { name: uplinks }\ndata: { uplinks.yaml: 'devices: []' }\n";
+    refused(
+        text,
+        &all(),
+        &["1:1: this is a ConfigMap of Kubernetes and no configuration; write what is within its data"],
+    );
+    // One of the two keys alone is a typing error like others.
+    refused("kind: x\ndevices: []\n", &all(), &["1:1: kind: unknown key"]);
+}
+
+#[test]
 fn each_single_mistake_is_told_with_its_place() {
     for (from, to, expected) in [
         ("        certificateID: c\n", "", "5:9: devices[0].uplinks[0]: authentication is missing"),

@@ -43,6 +43,11 @@ pub(super) fn validate(root: &Node, context: Context<'_>) -> Result<Configuratio
     let mut found = Configuration::default();
     if root.node.value == Value::Null {
         errors.add(Position::START, "", EMPTY);
+    } else if let Some(kind) = kubernetes_object(&root) {
+        let sentence = format!(
+            "this is a {kind} of Kubernetes and no configuration; write what is within its data, beginning with `devices:`"
+        );
+        errors.add(root.node.at, "", sentence);
     } else if let Some(fields) = root.fields(keys::DOCUMENT, &mut errors) {
         let references = References::read(&fields, &context, &mut errors);
         let roles = Roles::read(&fields, &mut errors);
@@ -65,6 +70,18 @@ pub(super) fn validate(root: &Node, context: Context<'_>) -> Result<Configuratio
         }
         errors => Err(errors),
     }
+}
+
+/// The kind of a whole object of Kubernetes, which is what somebody has who took the output of `kubectl get -o yaml` for the document.
+fn kubernetes_object<'n>(root: &Cursor<'n>) -> Option<&'n str> {
+    let Value::Map(entries) = &root.node.value else { return None };
+    let text_of = |wanted: &str| {
+        entries.iter().find_map(|(key, node)| match (&key.value, &node.value) {
+            (Value::Text(key), Value::Text(text)) if key == wanted => Some(text.as_str()),
+            _ => None,
+        })
+    };
+    text_of("apiVersion").and(text_of("kind"))
 }
 
 fn read_device<'n>(

@@ -62,7 +62,8 @@ class Api(ApiCase):
         self.online(address)
         with Download(f"{self.front}/camera-1/stream.mjpeg") as download:
             for text, word in (("devices: [ {", "unclosed"), ("devices: []\n---\ndevices: []\n", "document"),
-                               ("devices: []\nnoSuchKey: 1\n", "noSuchKey")):
+                               ("devices: []\nnoSuchKey: 1\n", "noSuchKey"),
+                               ("apiVersion: v1\nkind: Secret\ndata: {}\n", "this is a Secret of Kubernetes")):
                 with self.subTest(text=text):
                     self.edit(text)
                     wait_for(f"the error names {word}", lambda: word in self.errors(address))
