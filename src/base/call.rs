@@ -57,9 +57,12 @@ struct Labels {
 pub struct Writes(Family<Labels, Counter>);
 
 impl Writes {
-    /// The metric `onvif_uplink_kubernetes_writes_total`; a series begins with its first write.
+    /// The metric `onvif_uplink_kubernetes_writes_total`. The good outcomes start at zero, the others begin with the first of them.
     pub fn register(registry: &mut Registry) -> Self {
         let writes = Self::default();
+        for purpose in [Purpose::Event, Purpose::Status, Purpose::WriteBack] {
+            writes.count(purpose, "done", 0);
+        }
         registry.register("kubernetes_writes", "Writes to the API of Kubernetes, by outcome", writes.0.clone());
         writes
     }
